@@ -1,0 +1,48 @@
+"""The command `edge-api`."""
+
+import argparse
+import logging
+import sys
+
+import uvicorn
+
+from edge_api.main import create_app
+from edge_api.settings import InvalidSettingsError, Settings
+
+
+def serve() -> int:
+    """Serve the API in the foreground until SIGINT or SIGTERM."""
+    try:
+        settings = Settings.from_environment()
+    except InvalidSettingsError as error:
+        print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log a line for each call to Supabase
+    uvicorn.run(
+        create_app(settings),
+        host=settings.edge_api_host,
+        port=settings.edge_api_port,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
+    return 0
+
+
+def main() -> int:
+    """Parse the command line and run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="edge-api", description="The accounts API in front of a Supabase project.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "serve",
+        help="serve the API",
+        description="Serve the API in front of the Supabase project that SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY "
+        "name. EDGE_API_HOST (127.0.0.1) and EDGE_API_PORT (9403) say where.",
+    )
+    parser.parse_args()
+    return serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

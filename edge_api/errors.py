@@ -1,0 +1,338 @@
+"""Everything that can go wrong for a client: one class a problem, one table from Supabase's errors to them."""
+
+import logging
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class InvalidField(BaseModel):
+    """What is wrong with one part of a request. It never repeats the value."""
+
+    loc: Annotated[list[str | int], Field(description="Where: `body` or `path`, then the field.")]
+    msg: str
+    type: Annotated[str, Field(description="The kind of error, for programs.")]
+
+
+class Problem(BaseModel):
+    """An error answer, `application/problem+json` (RFC 9457)."""
+
+    type: Annotated[str, Field(description="Always `about:blank`: `code` tells the kind of problem.")] = "about:blank"
+    title: Annotated[str, Field(description="The status in words.")]
+    status: int
+    detail: Annotated[str, Field(description="What went wrong and what to do, for people.")]
+    code: Annotated[str, Field(description="The kind of problem, for programs.")]
+    request_id: Annotated[str, Field(description="Also in the header `X-Request-ID`; quote it when asking for help.")]
+    errors: Annotated[list[InvalidField] | None, Field(description="With status 422: each thing that is wrong.")] = None
+
+
+class ApiError(Exception):
+    """A problem as the client shall read it. Subclasses are the whole vocabulary."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    code: ClassVar[str] = "internal_error"
+    detail: ClassVar[str] = "Something went wrong here. The request may be tried again."
+    headers: ClassVar[dict[str, str]] = {}
+
+
+class InvalidTokenError(ApiError):
+    """A token that is malformed, expired, badly signed, or of a user who is gone."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "invalid_token"
+    detail = "The access token is malformed, expired or not genuine. Sign in again or refresh the session."
+    headers: ClassVar[dict[str, str]] = {
+        "WWW-Authenticate": 'Bearer realm="accounts", error="invalid_token", '
+        'error_description="The access token is malformed, expired or not genuine"'
+    }
+
+
+class MissingTokenError(ApiError):
+    """No bearer token at all."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "missing_token"
+    detail = "This call needs the header 'Authorization: Bearer <access token of a signed-in user>', once."
+    # RFC 6750, 3.1: without credentials the challenge carries no error code
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="accounts"'}
+
+
+class NotAUserError(ApiError):
+    """A genuine-looking token that is no end user's."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "not_a_user"
+    detail = "Only the access token of a signed-in user is accepted here, not that of a service or of no one."
+
+
+class PermissionDeniedError(ApiError):
+    """The database refuses the user."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "permission_denied"
+    detail = "This user may not do that. An anonymous sign-in cannot make or change accounts."
+
+
+class NotFoundError(ApiError):
+    """No such path."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "not_found"
+    detail = "There is nothing at this path. The paths are listed at /docs."
+
+
+class AccountNotFoundError(ApiError):
+    """Nothing of the caller's under that id."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "account_not_found"
+    detail = "You have no account with this id."
+
+
+class MethodNotAllowedError(ApiError):
+    """The path is there, the method is not."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    code = "method_not_allowed"
+    detail = "This path does not take that method. The header Allow lists those it takes."
+
+
+class AccountExistsError(ApiError):
+    """The caller has an account already."""
+
+    status = HTTPStatus.CONFLICT
+    code = "account_exists"
+    detail = "You have an account already. GET /api/accounts or POST /api/accounts/get-or-create answers it."
+
+
+class BodyTooLargeError(ApiError):
+    """The request's body is over the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "body_too_large"
+    detail = "The body may have 16 KiB at most."
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The request's body is not declared as JSON."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media_type"
+    detail = "The body must be JSON, with the header 'Content-Type: application/json'."
+
+
+class InvalidRequestError(ApiError):
+    """The request is understood and wrong."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "invalid_request"
+    detail = "The request is not valid; 'errors' lists what is wrong."
+
+    def __init__(self, *errors: InvalidField) -> None:
+        super().__init__()
+        self.errors = errors or (
+            InvalidField(loc=["body"], msg="The database does not accept this value", type="value_error"),
+        )
+
+
+class BadUpstreamError(ApiError):
+    """Supabase answered what cannot be used."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    code = "bad_upstream"
+    detail = "The database service gave an answer that cannot be used. If it lasts, tell the operator."
+
+
+class FunctionMissingError(BadUpstreamError):
+    """The project lacks a function that its migrations make."""
+
+
+class UpstreamUnavailableError(ApiError):
+    """Supabase is down, saturated, or asks for another try."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "upstream_unavailable"
+    detail = "The database service cannot be reached or has no room. Try again shortly."
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class UpstreamTimeoutError(ApiError):
+    """Supabase did not answer in time."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    code = "upstream_timeout"
+    detail = "The database service did not answer in time. The call may or may not have taken effect."
+
+
+# By the error's code: PostgREST's own, or an SQLSTATE. Never by its text.
+# https://docs.postgrest.org/en/stable/references/errors.html
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BY_CODE: dict[str, type[ApiError]] = {
+    "PGRST000": UpstreamUnavailableError,  # cannot connect to the database
+    "PGRST001": UpstreamUnavailableError,
+    "PGRST002": UpstreamUnavailableError,  # schema cache not built yet
+    "PGRST003": UpstreamUnavailableError,  # no connection of the pool came free in time
+    "PGRST202": FunctionMissingError,  # no function of this name and these parameters
+    "PGRST301": InvalidTokenError,
+    "PGRST302": InvalidTokenError,
+    "PGRST303": InvalidTokenError,
+    "22P02": InvalidRequestError,  # invalid_text_representation
+    "22P05": InvalidRequestError,  # untranslatable_character (NUL)
+    "23502": InvalidRequestError,  # not_null_violation
+    "23503": InvalidTokenError,  # foreign_key_violation: the token's user has been deleted
+    "23505": AccountExistsError,  # unique_violation
+    "23514": InvalidRequestError,  # check_violation
+    "40001": UpstreamUnavailableError,  # serialization_failure: worth another try
+    "40P01": UpstreamUnavailableError,  # deadlock_detected: worth another try
+    "53300": UpstreamUnavailableError,  # too_many_connections
+    "57014": UpstreamTimeoutError,  # query_canceled: statement_timeout
+    "57P01": UpstreamUnavailableError,  # admin_shutdown
+    "57P02": UpstreamUnavailableError,  # crash_shutdown
+    "57P03": UpstreamUnavailableError,  # cannot_connect_now
+}
+_BY_STATUS: dict[int, type[ApiError]] = {
+    HTTPStatus.TOO_MANY_REQUESTS: UpstreamUnavailableError,
+    HTTPStatus.BAD_GATEWAY: UpstreamUnavailableError,
+    HTTPStatus.SERVICE_UNAVAILABLE: UpstreamUnavailableError,
+    HTTPStatus.GATEWAY_TIMEOUT: UpstreamTimeoutError,
+}
+
+
+class NotReadyError(ApiError):
+    """The process lives and cannot serve: `code` tells why."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class SupabaseUnreachableError(NotReadyError):
+    """Readiness: no usable answer from Supabase."""
+
+    code = "supabase_unreachable"
+    detail = "Supabase does not answer, or does not accept this service's publishable key."
+
+
+class MigrationsMissingError(NotReadyError):
+    """Readiness: Supabase answers, its database lacks functions."""
+
+    code = "migrations_missing"
+    detail = "Supabase answers, but the accounts functions are not all there: its migrations have to be applied."
+
+
+def from_upstream(status: int, code: str | None) -> ApiError:
+    """Translate an error answer of Supabase.
+
+    Args:
+        status: its HTTP status.
+        code: the `code` of its body: PostgREST's or an SQLSTATE; None if the body has none (a proxy in between).
+    """
+    if code == "42501":  # insufficient_privilege: PostgREST answers 401 to the role anon, 403 to any other
+        return InvalidTokenError() if status == HTTPStatus.UNAUTHORIZED else PermissionDeniedError()
+    problem = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
+    if problem is None:
+        logger.error("Supabase answered status %d with code %s, which no call here expects", status, code)
+        problem = BadUpstreamError
+    return problem()
+
+
+def _response(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
+    problem = Problem(
+        title=error.status.phrase,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request.state.request_id,
+        errors=list(error.errors) if isinstance(error, InvalidRequestError) else None,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=error.status,
+        headers={**error.headers, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _on_api_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101 - narrows what add_exception_handler leaves open
+    return _response(request, error)
+
+
+def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """What the framework itself refuses."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    problem: ApiError
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            problem = NotFoundError()
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            problem = MethodNotAllowedError()
+        case HTTPStatus.BAD_REQUEST:  # a body that is no text, or nested too deep, for the JSON parser
+            problem = InvalidRequestError(
+                InvalidField(loc=["body"], msg="The body is not readable as JSON in UTF-8", type="json_invalid")
+            )
+        case _:
+            problem = ApiError()
+    return _response(request, problem, dict(error.headers or {}))
+
+
+def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return _response(
+        request,
+        InvalidRequestError(
+            # `input` and `ctx` are left out: they repeat what was sent
+            *(InvalidField(loc=problem["loc"], msg=problem["msg"], type=problem["type"]) for problem in error.errors())
+        ),
+    )
+
+
+def _on_crash(request: Request, _error: Exception) -> JSONResponse:
+    # Answered outside of the middleware that adds the header.
+    return _response(request, ApiError(), {"X-Request-ID": request.state.request_id})
+
+
+def install(app: FastAPI) -> None:
+    """Make every error answer of `app` a problem document."""
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(Exception, _on_crash)
+
+
+def documented(*problems: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of an endpoint that answers these problems, with an example of each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in problems:
+        response = responses.setdefault(
+            problem.status.value,
+            {
+                "description": problem.status.phrase,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        if problem.headers:
+            response["headers"] = {name: {"schema": {"type": "string"}} for name in problem.headers}
+        response["content"][MEDIA_TYPE]["examples"][problem.code] = {
+            "value": Problem(
+                title=problem.status.phrase,
+                status=problem.status,
+                detail=problem.detail,
+                code=problem.code,
+                request_id="0c2f1d6e5b7a4f7c9a3e8d1b2c4f6a80",
+                errors=(
+                    [InvalidField(loc=["body", "account_name"], msg="Field required", type="missing")]
+                    if problem is InvalidRequestError
+                    else None
+                ),
+            ).model_dump(exclude_none=True)
+        }
+    return responses

@@ -1,0 +1,139 @@
+"""The accounts endpoints: each forwards to the SQL function that does the work."""
+
+from typing import Annotated, Final, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response, Security, status
+from fastapi.security import HTTPBearer
+from pydantic import Field, TypeAdapter
+
+from edge_api.errors import (
+    AccountExistsError,
+    AccountNotFoundError,
+    BadUpstreamError,
+    BodyTooLargeError,
+    InvalidRequestError,
+    InvalidTokenError,
+    MissingTokenError,
+    NotAUserError,
+    PermissionDeniedError,
+    UnsupportedMediaTypeError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+    documented,
+)
+from edge_api.guarded_route import GuardedRoute
+from edge_api.schemas.account_schemas import (
+    CreateAccountRequest,
+    GetOrCreateAccountResponse,
+    GetOrCreateAccountRow,
+    ListAccountsResponse,
+    RenameAccountRequest,
+    UserAccountResponse,
+)
+from edge_api.upstream import Supabase
+
+T = TypeVar("T")
+
+# Puts "Authorize" into /docs; the token itself is looked at in GuardedRoute, before the body is read.
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of a signed-in Supabase user.")
+
+router = APIRouter(
+    prefix="/api/accounts",
+    tags=["accounts"],
+    route_class=GuardedRoute,
+    dependencies=[Security(_bearer)],
+    responses=documented(
+        MissingTokenError,
+        InvalidTokenError,
+        NotAUserError,
+        PermissionDeniedError,
+        BodyTooLargeError,
+        BadUpstreamError,
+        UpstreamUnavailableError,
+        UpstreamTimeoutError,
+    ),
+)
+
+_ACCOUNT: Final = TypeAdapter(UserAccountResponse)
+_ACCOUNTS: Final = TypeAdapter(list[UserAccountResponse])
+_ONE_CREATED: Final = TypeAdapter(Annotated[list[GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
+
+
+_ONE_ACCOUNT_PROBLEMS: Final = documented(AccountNotFoundError, InvalidRequestError)
+
+
+def _found(accounts: list[UserAccountResponse]) -> UserAccountResponse:
+    """The account of an answer with one row or none: the id is a primary key."""
+    if not accounts:
+        raise AccountNotFoundError
+    return accounts[0]
+
+
+class CallerRpc:
+    """Calls SQL functions on behalf of the user whose request this is."""
+
+    def __init__(self, request: Request) -> None:
+        self._supabase: Supabase = request.state.supabase
+        self._token: str = request.state.caller.token
+        self._request_id: str = request.state.request_id
+
+    async def __call__(self, function: str, returns: TypeAdapter[T], **params: str) -> T:
+        """Call `function` with `params`; raises ApiError."""
+        return await self._supabase.rpc(
+            function, params, token=self._token, returns=returns, request_id=self._request_id
+        )
+
+
+Rpc = Annotated[CallerRpc, Depends()]
+
+
+@router.get("", summary="List your accounts")
+async def list_accounts(rpc: Rpc) -> ListAccountsResponse:
+    """All your accounts, newest first. A new user has none."""
+    accounts = await rpc("list_accounts", _ACCOUNTS)
+    return ListAccountsResponse(accounts=accounts, count=len(accounts))
+
+
+@router.post(
+    "",
+    summary="Create your account",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        201: {"headers": {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}}},
+        **documented(AccountExistsError, UnsupportedMediaTypeError, InvalidRequestError),
+    },
+)
+async def create_account(
+    body: CreateAccountRequest, rpc: Rpc, request: Request, response: Response
+) -> UserAccountResponse:
+    """Make your account under a name of your choice. Each user has one at most."""
+    account = await rpc("create_account", _ACCOUNT, account_name=body.account_name)
+    response.headers["Location"] = request.app.url_path_for("get_account", account_id=account.id)
+    return account
+
+
+@router.post("/get-or-create", summary="Get your account, making it if need be")
+async def get_or_create_account(rpc: Rpc) -> GetOrCreateAccountResponse:
+    """Your account; if you have none, one named "Default Alpaca Account" is made.
+
+    Safe to call any number of times, also at the same moment. Takes no body.
+    """
+    (account,) = await rpc("get_or_create_account", _ONE_CREATED)
+    return GetOrCreateAccountResponse(account=account, created=account.created)
+
+
+@router.get("/{account_id}", summary="Get one account", responses=_ONE_ACCOUNT_PROBLEMS)
+async def get_account(account_id: UUID, rpc: Rpc) -> UserAccountResponse:
+    """Your account with this id."""
+    return _found(await rpc("get_account", _ACCOUNTS, account_id=str(account_id)))
+
+
+@router.patch(
+    "/{account_id}",
+    summary="Rename an account",
+    responses={**_ONE_ACCOUNT_PROBLEMS, **documented(UnsupportedMediaTypeError)},
+)
+async def rename_account(account_id: UUID, body: RenameAccountRequest, rpc: Rpc) -> UserAccountResponse:
+    """Give your account another name."""
+    return _found(await rpc("rename_account", _ACCOUNTS, account_id=str(account_id), account_name=body.account_name))

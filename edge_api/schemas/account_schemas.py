@@ -1,0 +1,105 @@
+"""Accounts as they enter and leave the API."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+
+def _check_characters(name: str) -> str:
+    """Mirror, to fail early, the constraints user_accounts_account_name_*, which decide."""
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        raise PydanticCustomError("string_control_character", "String should have no control characters")
+    if name != name.strip():
+        raise PydanticCustomError("string_not_trimmed", "String should have no white space at either end")
+    return name
+
+
+AccountName = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=255),
+    AfterValidator(_check_characters),
+    Field(
+        description="1 to 255 characters, no control characters, no white space at either end.",
+        examples=["My Alpaca Account"],
+        json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"},
+    ),
+]
+
+
+def _from_iso_8601(value: object) -> object:
+    """Read what PostgREST and its like make of a timestamptz, be it `T…+00:00` or `…+00`, which Pydantic does not take.
+
+    https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT
+    """
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_from_iso_8601)]
+
+
+class UserAccountResponse(BaseModel):
+    """An account: what a user's broker credentials belong to."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "561136a8-2a3e-4533-bb9b-9a2acfdd29f3",
+                    "user_id": "01a209c4-2582-7088-9473-495d5ac64f35",
+                    "account_name": "Default Alpaca Account",
+                    "is_active": True,
+                    "created_at": "2026-11-23T18:56:19.806480Z",
+                    "updated_at": "2026-11-23T18:56:19.806480Z",
+                }
+            ]
+        },
+    )
+
+    id: UUID
+    user_id: Annotated[UUID, Field(description="The owner: the user whose token made the account.")]
+    account_name: str
+    is_active: Annotated[bool, Field(description="Whether the account may be used. Not the user's to change.")]
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ListAccountsResponse(BaseModel):
+    """All accounts of the caller, newest first."""
+
+    status: Literal["success"] = "success"
+    accounts: list[UserAccountResponse]
+    count: Annotated[int, Field(ge=0, description="The number of accounts in the list.")]
+
+
+class GetOrCreateAccountResponse(BaseModel):
+    """The caller's account, and whether this call made it."""
+
+    account: UserAccountResponse
+    created: Annotated[bool, Field(description="True for exactly one of any number of calls.")]
+
+
+class GetOrCreateAccountRow(UserAccountResponse):
+    """The flat row that the SQL function `get_or_create_account` answers."""
+
+    created: bool
+
+
+class CreateAccountRequest(BaseModel):
+    """The account to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account_name: AccountName
+
+
+class RenameAccountRequest(BaseModel):
+    """The account's new name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account_name: AccountName
