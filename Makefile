@@ -1,0 +1,62 @@
+# Two commands: `make dev` and `make test`. Both install what they need into this folder first (.venv, node_modules).
+PYTHON ?= python3
+BIN := .venv/bin
+
+# The machine's certificate store is what a company's proxy is known to.
+export UV_SYSTEM_CERTS ?= 1
+export NODE_USE_SYSTEM_CA ?= 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help dev test lint format lock reset clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+dev: .venv/installed node_modules/installed ## start everything on 127.0.0.1 and stay in the foreground
+	@exec $(BIN)/python -m edge_api.local dev
+
+test: .venv/installed node_modules/installed ## run the whole suite against a throw-away stack
+	@exec $(BIN)/python -m pytest
+
+lint: .venv/installed ## ruff, mypy, sqlfluff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --disable-progress-bar supabase sql
+
+format: .venv/installed ## put the code into its standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+reset: .venv/installed ## wipe the data of `make dev`
+	@exec $(BIN)/python -m edge_api.local reset
+
+lock: .venv/installed ## pin the newest versions that pyproject.toml and package.json allow
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --extra local --group dev pyproject.toml --output-file requirements.lock
+	$(BIN)/python -m edge_api.local npm install --package-lock-only
+
+clean: ## remove what was installed
+	rm -rf .venv node_modules
+
+# Without uv on the machine, the uv that requirements.lock pins is put into .venv and then installs the rest.
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-api needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@echo "Installing the Python packages into .venv"
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
+		VIRTUAL_ENV=.venv uv pip sync --quiet --require-hashes requirements.lock; \
+	else \
+		$(PYTHON) -m venv --clear .venv && \
+		sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt && \
+		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock; \
+	fi
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# "install" and not "ci": the lock names the command-line tool's binary for Linux on x86-64 only, which "ci" refuses.
+node_modules/installed: package.json package-lock.json .npmrc | .venv/installed
+	@echo "Installing the node packages into node_modules"
+	@$(BIN)/python -m edge_api.local npm install --no-save --loglevel=error
+	@touch $@

@@ -1,0 +1,119 @@
+"""`python -m edge_api.local`: what the Makefile's targets run."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from edge_api.local import stack
+from edge_api.local.node import PROJECT, npm
+from edge_api.local.postgres import VERSIONS, PostgresVersion
+from edge_api.local.processes import StackError
+
+_READY = """
+  API            {api}
+  API docs       {api}/docs
+  Supabase       {supabase}
+  publishable    {key}
+  database       {database}
+  settings       {settings} (with the database's password)
+
+Paste into another terminal, in this folder:
+
+  . {settings}
+  TOKEN=$(curl -s "$SUPABASE_URL/auth/v1/signup" -H "apikey: $SUPABASE_PUBLISHABLE_KEY" -H 'Content-Type: application/json' \\
+    -d '{{"email": "ada-'$(date +%s)'@example.com", "password": "correct horse battery"}}' \\
+    | python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
+  curl -s "$EDGE_API_URL/api/accounts" -H "Authorization: Bearer $TOKEN"
+  curl -s -X POST "$EDGE_API_URL/api/accounts/get-or-create" -H "Authorization: Bearer $TOKEN"
+  curl -s "$EDGE_API_URL/api/accounts" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+    -d '{{"account_name": "A second one: refused, one account per user"}}'
+
+Ctrl-C stops everything; the data stays for the next time, `make reset` wipes it.
+"""  # noqa: E501 - to be pasted
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM came."""
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the stopping itself is not to be interrupted
+        signal.signal(ignored, signal.SIG_IGN)
+    raise _Stopped
+
+
+def _number(variable: str, default: int) -> int:
+    value = os.environ.get(variable) or str(default)
+    if not value.isdecimal() or not 1 <= int(value) <= 65535:
+        raise StackError(f"{variable} must be a number from 1 to 65535")
+    return int(value)
+
+
+def _postgres_version() -> PostgresVersion:
+    wanted = os.environ.get("EDGE_POSTGRES_VERSION") or "16"
+    for version in VERSIONS:
+        if wanted == str(version):
+            return version
+    raise StackError(f"EDGE_POSTGRES_VERSION must be one of {', '.join(map(str, VERSIONS))}")
+
+
+def _dev(state: Path) -> None:
+    for handled in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(handled, _stop)
+    with stack.run(
+        state,
+        postgres=_postgres_version(),
+        api_port=_number("EDGE_API_PORT", 9403),
+        report=lambda line: print(line, flush=True),
+    ) as running:
+        settings_file = state / "dev.env"
+        settings = running.settings()
+        stack.write_private(settings_file, "".join(f"{name}='{value}'\n" for name, value in settings.items()))
+        print(
+            _READY.format(
+                api=running.api_url,
+                supabase=running.supabase_url,
+                key=running.keys.publishable,
+                database=running.cluster.url(stack.MIGRATOR, with_password=False),
+                settings=settings_file,
+            ),
+            flush=True,
+        )
+        never = threading.Event()
+        while not never.wait(0.2):
+            running.check()
+
+
+def main() -> int:
+    """Run a command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m edge_api.local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("dev", help="start everything and stay in the foreground")
+    commands.add_parser("reset", help="wipe the data of dev")
+    commands.add_parser("npm", help="run the npm of the Python package", add_help=False)
+    arguments, rest = parser.parse_known_args()
+    state = Path(os.environ.get("EDGE_STATE_DIR") or PROJECT / ".local").absolute()
+    try:
+        match arguments.command:
+            case "dev":
+                _dev(state)
+            case "reset":
+                stack.reset(state)
+            case "npm":
+                return npm(rest)
+    except _Stopped:
+        print("stopped")
+    except StackError as error:
+        print(f"edge-api: {error}", file=sys.stderr)
+        if error.log_tail:
+            print(error.log_tail, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The embedded Supabase gateway: REST (PostgREST-compatible) and Auth (GoTrue-compatible) on one port."""
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+import tomli_w
+
+from edge_api.local.node import LITE, PROJECT, node
+from edge_api.local.processes import Child, StackError, accepts_connections
+
+ROLE: Final = "gateway"
+_AUTH_SETTINGS: Final = ("enabled", "site_url", "jwt_expiry", "enable_signup", "minimum_password_length")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the gateway signs tokens with and knows its clients by."""
+
+    jwt_secret: str = field(repr=False)
+    publishable: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+def start(*, state: Path, port: int, database_url: str, keys: Keys) -> Child:
+    """Start the gateway; returns when it listens, with the schema `auth` made.
+
+    It reads the project's schema at the first request and keeps it: apply the migrations before that, then `warm_up`.
+    """
+    config_file = state / "gateway.toml"
+    config_file.unlink(missing_ok=True)
+    config_file.touch(mode=0o600)
+    config_file.write_text(tomli_w.dumps(_config(port, database_url, keys)))
+    gateway = Child(
+        "the Supabase gateway",
+        [node(), LITE, "start", "--no-admin", "--config", config_file],
+        log=state / "gateway.log",
+        cwd=state,
+        env={"PATH": os.defpath, "HOME": str(state), "LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1"},
+    )
+    try:
+        gateway.wait_until(lambda: accepts_connections(port), seconds=30)
+    except BaseException:
+        gateway.stop(grace_seconds=1)
+        raise
+    return gateway
+
+
+def _config(port: int, database_url: str, keys: Keys) -> dict[str, object]:
+    """What this gateway takes of the official config.toml, and what it needs besides."""
+    official = tomllib.loads((PROJECT / "supabase" / "config.toml").read_text())
+    return {
+        "project_id": official["project_id"],
+        "api": {"port": port, "schemas": official["api"]["schemas"], "max_rows": official["api"]["max_rows"]},
+        "db": {"driver": "postgres", "url": database_url},
+        "auth": {
+            **{name: official["auth"][name] for name in _AUTH_SETTINGS},
+            "email": {"enable_confirmations": official["auth"]["email"]["enable_confirmations"]},
+            "jwt_secret": keys.jwt_secret,
+            "publishable_key": keys.publishable,
+            "secret_key": keys.secret,
+        },
+    }
+
+
+def warm_up(gateway: Child, *, url: str, keys: Keys) -> None:
+    """Make the first request, at which the gateway reads the schema, and see that it knows the table.
+
+    Raises:
+        StackError: it does not.
+    """
+    try:
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            answer = client.get(f"{url}/rest/v1/user_accounts?select=id&limit=1", headers={"apikey": keys.secret})
+    except httpx.HTTPError as error:
+        raise StackError(f"{gateway.name} does not answer: {type(error).__name__}", gateway.log) from None
+    if answer.status_code != httpx.codes.OK:
+        raise StackError(f"{gateway.name} answers {answer.status_code} for the accounts table", gateway.log)

