@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 
 import uvicorn
@@ -12,6 +13,8 @@ from edge_api.settings import InvalidSettingsError, Settings
 
 def serve() -> int:
     """Serve the API in the foreground until SIGINT or SIGTERM."""
+    # uvicorn ends what is under way, then raises the signal again for whoever was there before it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings.from_environment()
     except InvalidSettingsError as error:

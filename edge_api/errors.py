@@ -1,7 +1,8 @@
 """Everything that can go wrong for a client: one class a problem, one table from Supabase's errors to them."""
 
 import logging
-from http import HTTPStatus
+from collections.abc import Iterator
+from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any, ClassVar
 
 from fastapi import FastAPI, Request
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 logger = logging.getLogger(__name__)
 
@@ -270,18 +272,28 @@ def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses."""
     assert isinstance(error, HTTPException)  # noqa: S101
     problem: ApiError
+    headers = dict(error.headers or {})
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             problem = NotFoundError()
         case HTTPStatus.METHOD_NOT_ALLOWED:
             problem = MethodNotAllowedError()
+            headers["Allow"] = ", ".join(sorted(_methods_at(request)))
         case HTTPStatus.BAD_REQUEST:  # a body that is no text, or nested too deep, for the JSON parser
             problem = InvalidRequestError(
                 InvalidField(loc=["body"], msg="The body is not readable as JSON in UTF-8", type="json_invalid")
             )
         case _:
             problem = ApiError()
-    return _response(request, problem, dict(error.headers or {}))
+    return _response(request, problem, headers)
+
+
+def _methods_at(request: Request) -> Iterator[str]:
+    """The methods that the path takes; the framework's own answer names those of the first route that matches."""
+    for method in HTTPMethod:
+        scope = {**request.scope, "method": method.value}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            yield method.value
 
 
 def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

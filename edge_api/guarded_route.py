@@ -14,7 +14,10 @@ MAX_BODY_BYTES: Final = 16 * 1024
 
 
 class _BoundedRequest(Request):
-    """A request whose body is read up to the limit and no further."""
+    """A request whose body is read up to the limit and no further.
+
+    FastAPI's own `max_body_size` answers in plain text, and does so before the token is looked at.
+    """
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         declared = self.headers.get("content-length", "")

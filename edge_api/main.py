@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from edge_api import __version__, errors
+from edge_api import __version__, docs, errors
 from edge_api.middleware import RequestIdMiddleware
 from edge_api.routers import accounts, health
 from edge_api.settings import Settings
@@ -56,10 +56,13 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # see edge_api.docs
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
     app.add_middleware(RequestIdMiddleware)
     errors.install(app)
     app.include_router(accounts.router)
     app.include_router(health.router)
+    docs.install(app)
     return app

@@ -10,7 +10,7 @@ from types import FrameType
 
 from edge_api.local import stack
 from edge_api.local.node import PROJECT, npm
-from edge_api.local.postgres import VERSIONS, PostgresVersion
+from edge_api.local.postgres import postgres_version
 from edge_api.local.processes import StackError
 
 _READY = """
@@ -53,20 +53,12 @@ def _number(variable: str, default: int) -> int:
     return int(value)
 
 
-def _postgres_version() -> PostgresVersion:
-    wanted = os.environ.get("EDGE_POSTGRES_VERSION") or "16"
-    for version in VERSIONS:
-        if wanted == str(version):
-            return version
-    raise StackError(f"EDGE_POSTGRES_VERSION must be one of {', '.join(map(str, VERSIONS))}")
-
-
 def _dev(state: Path) -> None:
     for handled in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(handled, _stop)
     with stack.run(
         state,
-        postgres=_postgres_version(),
+        postgres=postgres_version(os.environ.get("EDGE_POSTGRES_VERSION")),
         api_port=_number("EDGE_API_PORT", 9403),
         report=lambda line: print(line, flush=True),
     ) as running:

@@ -1,5 +1,6 @@
 """The embedded Supabase gateway: REST (PostgREST-compatible) and Auth (GoTrue-compatible) on one port."""
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -7,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-import tomli_w
 
-from edge_api.local.node import LITE, PROJECT, node
+from edge_api.local.node import PROJECT, node
 from edge_api.local.processes import Child, StackError, accepts_connections
 
 ROLE: Final = "gateway"
+_PROGRAM: Final = Path(__file__).with_suffix(".mjs")
 _AUTH_SETTINGS: Final = ("enabled", "site_url", "jwt_expiry", "enable_signup", "minimum_password_length")
 
 
@@ -30,16 +31,13 @@ def start(*, state: Path, port: int, database_url: str, keys: Keys) -> Child:
 
     It reads the project's schema at the first request and keeps it: apply the migrations before that, then `warm_up`.
     """
-    config_file = state / "gateway.toml"
-    config_file.unlink(missing_ok=True)
-    config_file.touch(mode=0o600)
-    config_file.write_text(tomli_w.dumps(_config(port, database_url, keys)))
     gateway = Child(
         "the Supabase gateway",
-        [node(), LITE, "start", "--no-admin", "--config", config_file],
+        [node(), _PROGRAM],
         log=state / "gateway.log",
         cwd=state,
         env={"PATH": os.defpath, "HOME": str(state), "LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1"},
+        stdin=json.dumps(_config(port, database_url, keys)).encode(),
     )
     try:
         gateway.wait_until(lambda: accepts_connections(port), seconds=30)
@@ -50,12 +48,13 @@ def start(*, state: Path, port: int, database_url: str, keys: Keys) -> Child:
 
 
 def _config(port: int, database_url: str, keys: Keys) -> dict[str, object]:
-    """What this gateway takes of the official config.toml, and what it needs besides."""
+    """What the gateway takes of the official config.toml, and what it needs besides."""
     official = tomllib.loads((PROJECT / "supabase" / "config.toml").read_text())
     return {
-        "project_id": official["project_id"],
-        "api": {"port": port, "schemas": official["api"]["schemas"], "max_rows": official["api"]["max_rows"]},
-        "db": {"driver": "postgres", "url": database_url},
+        "host": "127.0.0.1",
+        "port": port,
+        "databaseUrl": database_url,
+        "api": {name: official["api"][name] for name in ("schemas", "max_rows")},
         "auth": {
             **{name: official["auth"][name] for name in _AUTH_SETTINGS},
             "email": {"enable_confirmations": official["auth"]["email"]["enable_confirmations"]},

@@ -13,7 +13,6 @@ from edge_api.local.processes import StackError
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 _MODULES: Final = PROJECT / "node_modules"
-LITE: Final = _MODULES / "@supabase" / "lite" / "dist" / "cli" / "index.js"
 
 
 def package_folder(name: str) -> Path:

@@ -28,6 +28,14 @@ _UNPRIVILEGED: Final = "nobody"
 _SYSTEM_STATE: Final = Path("/var/lib/edge-api")
 
 
+def postgres_version(wanted: str | None) -> PostgresVersion:
+    """What EDGE_POSTGRES_VERSION asks for: 16 unless it is set."""
+    for major in VERSIONS:
+        if (wanted or "16") == str(major):
+            return major
+    raise StackError(f"EDGE_POSTGRES_VERSION must be one of {', '.join(map(str, VERSIONS))}")
+
+
 def _runs_as() -> str | None:
     return _UNPRIVILEGED if os.geteuid() == 0 else None
 

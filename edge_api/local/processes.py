@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ class Child:
         log: Path,
         cwd: Path,
         env: Mapping[str, str],
+        stdin: bytes = b"",
         user: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
@@ -51,6 +53,7 @@ class Child:
             log: the file that takes its output; started anew.
             cwd: the working directory.
             env: its whole environment.
+            stdin: what it reads from its standard input: the place for secrets.
             user: the operating-system user that runs it; None for the one who runs this.
             stop_signal: what asks it to end.
         """
@@ -61,7 +64,7 @@ class Child:
         try:
             self._process = subprocess.Popen(
                 [str(word) for word in argv],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
@@ -72,6 +75,9 @@ class Child:
             )
         finally:
             os.close(descriptor)
+        assert self._process.stdin is not None  # noqa: S101 - a pipe, as asked for above
+        with suppress(BrokenPipeError), self._process.stdin as pipe:  # it ended at once: its exit code tells
+            pipe.write(stdin)
 
     def _die_with_parent(self) -> None:
         if _libc is not None:  # Linux only; elsewhere a killed parent leaves its children to be stopped by hand

@@ -1,6 +1,14 @@
 -- One account per user: the row that a broker credential hangs off.
 -- Table, rights and policies are made in one migration, so that there is no moment at which the table is open.
 
+-- Not exposed: PostgREST serves what is in public, and only that. A name of our own, because opening a schema that a
+-- project has already would open what else is in there.
+create schema accounts_private;
+
+comment on schema accounts_private is 'What the accounts'' tables and policies use. Never exposed through the API.';
+
+revoke all on schema accounts_private from public, anon, authenticated, service_role;
+
 create table public.user_accounts (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null default auth.uid(),
@@ -85,7 +93,7 @@ comment on policy "Anonymous sign-ins change nothing" on public.user_accounts is
 
 -- updated_at ------------------------------------------------------------------------------------------------------
 
-create function public.set_updated_at()
+create function accounts_private.set_updated_at()
 returns trigger
 language plpgsql
 security invoker
@@ -97,13 +105,14 @@ begin
 end
 $$;
 
-comment on function public.set_updated_at() is 'Trigger function: stamps updated_at, whatever the statement set it to.';
+comment on function accounts_private.set_updated_at() is
+'Trigger function: stamps updated_at, whatever the statement set it to.';
 
 -- A trigger function runs by its table's trigger, which needs no execute right: nobody has to call it.
-revoke all on function public.set_updated_at() from public, anon, authenticated, service_role;
+revoke all on function accounts_private.set_updated_at() from public, anon, authenticated, service_role;
 
 create trigger user_accounts_set_updated_at
 before update on public.user_accounts
-for each row execute function public.set_updated_at();
+for each row execute function accounts_private.set_updated_at();
 
 comment on trigger user_accounts_set_updated_at on public.user_accounts is 'Keeps updated_at.';

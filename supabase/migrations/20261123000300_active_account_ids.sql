@@ -1,11 +1,5 @@
 -- For the tables that hang off an account (credentials are the first): whose accounts may the caller work in?
--- Not in public: PostgREST exposes every function of that schema.
 
-create schema accounts_private;
-
-comment on schema accounts_private is 'What policies of account-scoped tables use. Never exposed through the API.';
-
-revoke all on schema accounts_private from public, anon, authenticated, service_role;
 grant usage on schema accounts_private to authenticated;
 
 create function accounts_private.active_account_ids()

@@ -1,0 +1,36 @@
+// The embedded Supabase gateway: what `lite start --no-admin` does, but for the times in its answers. PostgREST and
+// Auth write 2026-11-23T01:51:12.79+00:00; the database's own 2026-11-23 01:51:12.79+00, which `lite start` passes on,
+// is not ISO 8601, and supabase-py refuses a session with it.
+//
+// Reads its configuration, a JSON object, from standard input.
+
+import { text } from "node:stream/consumers";
+import { serve } from "@hono/node-server";
+import { App } from "@supabase/lite";
+import { createPostgresConnection } from "@supabase/lite/postgres";
+
+const TIMESTAMPTZ = 1184;
+const { host, port, databaseUrl, ...config } = JSON.parse(await text(process.stdin));
+
+const connection = createPostgresConnection({
+  url: databaseUrl,
+  postgresOptions: {
+    onnotice: () => {},
+    types: {
+      timestamptz: {
+        to: TIMESTAMPTZ,
+        from: [TIMESTAMPTZ],
+        serialize: (value) => (value instanceof Date ? value.toISOString() : value),
+        parse: (value) => value.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00"),
+      },
+    },
+  },
+});
+const app = new App({ connection, ...config, options: { server: { admin: false } } });
+await app.ensureSystemSchema();
+const server = serve({ fetch: app.fetch, hostname: host, port });
+
+process.on("SIGTERM", () => {
+  server.close();
+  process.exit(0);
+});

@@ -1,0 +1,95 @@
+"""The description that /docs shows."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from edge_api.errors import MEDIA_TYPE, Problem
+from edge_api.schemas import account_schemas
+
+EXPECTED = {
+    ("get", "/api/accounts"): {200, 401, 403, 413, 502, 503, 504},
+    ("post", "/api/accounts"): {201, 401, 403, 409, 413, 415, 422, 502, 503, 504},
+    ("post", "/api/accounts/get-or-create"): {200, 401, 403, 413, 502, 503, 504},
+    ("get", "/api/accounts/{account_id}"): {200, 401, 403, 404, 413, 422, 502, 503, 504},
+    ("patch", "/api/accounts/{account_id}"): {200, 401, 403, 404, 413, 415, 422, 502, 503, 504},
+    ("get", "/healthz"): {200},
+    ("get", "/readyz"): {200, 503},
+}
+
+
+@pytest.fixture
+def description(api: httpx.Client) -> Any:
+    return api.get("/openapi.json").json()
+
+
+def operations(description: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def test_every_endpoint_lists_all_its_answers(description: Any) -> None:
+    listed = {
+        (method, path): {int(status) for status in operation["responses"]}
+        for method, path, operation in operations(description)
+    }
+    assert listed == EXPECTED
+
+
+def test_every_error_answer_is_a_problem_with_examples_that_fit(description: Any) -> None:
+    checked = 0
+    for _, _, operation in operations(description):
+        for status, response in operation["responses"].items():
+            if int(status) < 400:
+                continue
+            assert list(response["content"]) == [MEDIA_TYPE]
+            assert response["content"][MEDIA_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}
+            for code, example in response["content"][MEDIA_TYPE]["examples"].items():
+                problem = Problem.model_validate(example["value"])
+                assert (problem.code, problem.status) == (code, int(status))
+                assert (problem.errors is not None) == (problem.status == 422)
+                checked += 1
+    assert checked > 40
+    assert "HTTPValidationError" not in description["components"]["schemas"]
+
+
+def test_every_reference_leads_somewhere(description: Any) -> None:
+    def references(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            for value in node.values():
+                yield from references(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from references(value)
+
+    found = set(references(description))
+    assert "#/components/schemas/InvalidField" in found
+    assert {reference.rpartition("/")[2] for reference in found} <= set(description["components"]["schemas"])
+
+
+def test_the_bearer_scheme_is_on_the_account_endpoints_and_only_there(description: Any) -> None:
+    (name, scheme), *others = description["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"], others) == ("http", "bearer", [])
+    for _, path, operation in operations(description):
+        assert operation.get("security") == ([{name: []}] if path.startswith("/api/") else None)
+
+
+def test_account_examples_fit_their_schema(description: Any) -> None:
+    (example,) = description["components"]["schemas"]["UserAccountResponse"]["examples"]
+    assert account_schemas.UserAccountResponse.model_validate(example).model_dump(mode="json") == example
+
+
+def test_the_docs_page_is_whole_without_the_internet(api: httpx.Client) -> None:
+    page = api.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href|url)["\']?\s*[=:]\s*["\']([^"\']+)', page.text)
+    assert len(loaded) == 4  # the script, the style, the icon, the description
+    for path in loaded:
+        assert path.startswith("/")  # from this server, and so also without the internet
+        assert api.get(path).status_code == 200

@@ -1,0 +1,150 @@
+"""`edge-api serve`: settings, and an upstream that is not what it should be."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edge_api.local.processes import Child, accepts_connections, free_port
+from edge_api.local.stack import Stack
+from edge_api.settings import InvalidSettingsError, Settings
+from tests.support import ENDPOINT_NAMES, ENDPOINTS, User, signed
+
+SERVE = [str(Path(sys.executable).with_name("edge-api")), "serve"]
+COMPLETE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc"}
+
+
+def read(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
+    for name in [name for name in os.environ if name.startswith(("SUPABASE_", "EDGE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings.from_environment()
+
+
+def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, COMPLETE)
+    assert (settings.edge_api_host, settings.edge_api_port) == ("127.0.0.1", 9403)
+    assert settings.supabase_url == "https://abcdefgh.supabase.co"
+
+
+def test_the_older_name_of_the_key_is_taken(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    anon_key = signed(stack, {"role": "anon"})
+    settings = read(monkeypatch, {"SUPABASE_URL": COMPLETE["SUPABASE_URL"], "SUPABASE_ANON_KEY": anon_key})
+    assert settings.supabase_publishable_key == anon_key
+    assert anon_key not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SUPABASE_URL", ""),
+        ("SUPABASE_URL", "project.supabase.co"),
+        ("SUPABASE_URL", "ftp://abcdefgh.supabase.co"),
+        ("SUPABASE_URL", "https://abcdefgh.supabase.co/rest/v1"),
+        ("SUPABASE_URL", "https://user:password@abcdefgh.supabase.co"),
+        ("SUPABASE_URL", "https://abcdefgh.supabase.co:port"),
+        ("SUPABASE_PUBLISHABLE_KEY", ""),
+        ("SUPABASE_PUBLISHABLE_KEY", "sb_secret_abc"),
+        ("SUPABASE_PUBLISHABLE_KEY", "two words"),
+        ("SUPABASE_PUBLISHABLE_KEY", "not.a.jwt"),
+        ("EDGE_API_PORT", "http"),
+        ("EDGE_API_PORT", "0"),
+        ("EDGE_UPSTREAM_TIMEOUT", "0"),
+        ("EDGE_UPSTREAM_TIMEOUT", "forever"),
+        ("EDGE_UPSTREAM_CONNECT_TIMEOUT", "-1"),
+        ("EDGE_UPSTREAM_CONNECTIONS", "0"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    with pytest.raises(InvalidSettingsError) as refused:
+        read(monkeypatch, {**COMPLETE, variable: value})
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{variable}: ")
+    assert len(value) < 3 or value not in line
+
+
+def test_a_service_role_key_is_refused(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    with pytest.raises(InvalidSettingsError, match="SUPABASE_PUBLISHABLE_KEY: must be the key of the role anon"):
+        read(monkeypatch, {**COMPLETE, "SUPABASE_PUBLISHABLE_KEY": signed(stack, {"role": "service_role"})})
+
+
+def test_serve_does_not_start_without_its_settings() -> None:
+    failed = subprocess.run(SERVE, env={}, capture_output=True, text=True, timeout=30, check=False)
+    assert failed.returncode == 2
+    assert "SUPABASE_URL: is not set" in failed.stderr
+    assert "SUPABASE_PUBLISHABLE_KEY: is not set" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@contextmanager
+def serving(folder: Path, supabase_url: str, key: str, **settings: str) -> Iterator[tuple[str, Child]]:
+    port = free_port()
+    child = Child(
+        "the API",
+        SERVE,
+        log=folder / "api.log",
+        cwd=folder,
+        env={
+            "SUPABASE_URL": supabase_url,
+            "SUPABASE_PUBLISHABLE_KEY": key,
+            "EDGE_API_PORT": str(port),
+            **settings,
+        },
+    )
+    try:
+        child.wait_until(lambda: accepts_connections(port), seconds=30)
+        yield f"http://127.0.0.1:{port}", child
+    finally:
+        child.stop(grace_seconds=5)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=ENDPOINT_NAMES)
+def test_an_upstream_that_is_down_is_503(
+    tmp_path: Path, user: User, endpoint: tuple[str, str, dict[str, str] | None]
+) -> None:
+    method, path, body = endpoint
+    with serving(tmp_path, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc") as (url, _):
+        answer = httpx.request(method, f"{url}{path}", json=body, headers={"Authorization": f"Bearer {user.token}"})
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "upstream_unavailable"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        ready = httpx.get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["code"]) == (503, "supabase_unreachable")
+
+
+def test_a_wrong_publishable_key_is_the_operators_problem_not_the_users(
+    tmp_path: Path, stack: Stack, user: User
+) -> None:
+    with serving(tmp_path, stack.supabase_url, "sb_publishable_wrong") as (url, _):
+        answer = httpx.get(f"{url}/api/accounts", headers={"Authorization": f"Bearer {user.token}"})
+        assert (answer.status_code, answer.json()["code"]) == (502, "bad_upstream")
+        ready = httpx.get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["code"]) == (503, "supabase_unreachable")
+
+
+def test_serve_ends_with_0_when_asked_to(tmp_path: Path, stack: Stack) -> None:
+    with serving(tmp_path, stack.supabase_url, stack.keys.publishable) as (url, child):
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        child.stop(grace_seconds=10)
+        assert child.exit_code() == 0
+
+
+def test_no_token_name_or_key_is_logged(tmp_path: Path, stack: Stack, new_user: Callable[[], User]) -> None:
+    user = new_user()
+    with serving(tmp_path, stack.supabase_url, stack.keys.publishable) as (url, child):
+        headers = {"Authorization": f"Bearer {user.token}"}
+        for name in ("Canary", "Canary", " Canary"):
+            httpx.post(f"{url}/api/accounts", json={"account_name": name}, headers=headers)
+        httpx.get(f"{url}/api/accounts", headers=headers)
+        child.stop(grace_seconds=10)
+        logged = child.log.read_text()
+    assert "POST /api/accounts" in logged
+    canaries = (user.token, user.email, stack.keys.publishable, "Canary")
+    assert [canary for canary in canaries if canary in logged] == []

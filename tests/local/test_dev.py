@@ -1,0 +1,224 @@
+"""`make dev`, from outside."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from edge_api.local.node import PROJECT
+from edge_api.local.processes import free_port
+from tests.support import ACCOUNTS, GET_OR_CREATE
+
+DEV = [sys.executable, "-m", "edge_api.local", "dev"]
+PASSWORD = "correct horse battery"
+
+
+class Dev:
+    """A running `make dev`."""
+
+    def __init__(self, process: subprocess.Popen[str], state: Path) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.output = ""
+        for line in process.stdout:
+            self.output += line
+            if "Ctrl-C" in line:
+                break
+        self.descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        lines = (state / "dev.env").read_text().splitlines() if self.descendants else []
+        self.settings = {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+    def finish(self) -> str:
+        """Wait for the end; returns the rest of the output."""
+        rest, _ = self.process.communicate(timeout=20)
+        return rest
+
+    def child(self, mark: str) -> psutil.Process:
+        """The child whose command line has `mark` in it."""
+        (found,) = (child for child in self.descendants if any(mark in word for word in child.cmdline()))
+        return found
+
+    def auth(self, path: str, email: str) -> dict[str, Any]:
+        answer = httpx.post(
+            f"{self.settings['SUPABASE_URL']}/auth/v1/{path}",
+            headers={"apikey": self.settings["SUPABASE_PUBLISHABLE_KEY"]},
+            json={"email": email, "password": PASSWORD},
+        )
+        answer.raise_for_status()
+        session: dict[str, Any] = answer.json()
+        return session
+
+    def call(self, method: str, path: str, session: Mapping[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {session['access_token']}"}
+        answer = httpx.request(method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@pytest.fixture
+def environment(state_folders: Callable[[], Path]) -> dict[str, str]:
+    ours = ("EDGE_", "SUPABASE_", "DATABASE_", "MAKE", "MFLAGS")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**inherited, "EDGE_STATE_DIR": str(state_folders()), "EDGE_API_PORT": str(free_port())}
+
+
+@contextmanager
+def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Dev]:
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield Dev(process, Path(environment["EDGE_STATE_DIR"]))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def assert_all_end(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+
+
+def test_make_dev_serves_keeps_data_over_a_restart_and_stops_cleanly(environment: dict[str, str]) -> None:
+    with running(["make", "dev"], environment) as dev:
+        session = dev.auth("signup", "ada@example.com")
+        assert dev.call("GET", ACCOUNTS, session)["accounts"] == []
+        account = dev.call("POST", GET_OR_CREATE, session)["account"]
+        assert dev.call("GET", ACCOUNTS, session)["accounts"] == [account]
+        dev.process.send_signal(signal.SIGTERM)
+        assert "stopped" in dev.finish()
+        assert_all_end(dev.descendants)
+
+    with running(DEV, environment) as dev:
+        session = dev.auth("token?grant_type=password", "ada@example.com")
+        assert dev.call("GET", ACCOUNTS, session)["accounts"] == [account]
+        dev.process.send_signal(signal.SIGINT)
+        assert "stopped" in dev.finish()
+        assert dev.process.returncode == 0
+        assert_all_end(dev.descendants)
+
+
+def test_the_settings_file_is_private_and_names_what_runs(environment: dict[str, str]) -> None:
+    with running(DEV, environment) as dev:
+        assert set(dev.settings) == {"EDGE_API_URL", "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "DATABASE_URL"}
+        assert dev.settings["EDGE_API_URL"] == f"http://127.0.0.1:{environment['EDGE_API_PORT']}"
+        assert (Path(environment["EDGE_STATE_DIR"]) / "dev.env").stat().st_mode & 0o777 == 0o600
+        with psycopg.connect(dev.settings["DATABASE_URL"]) as connection:
+            row = connection.execute("select rolname, rolsuper from pg_roles where rolname = current_user").fetchone()
+            assert row == ("postgres", False)
+        shown = dev.output
+        for name in ("EDGE_API_URL", "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY"):
+            assert dev.settings[name] in shown
+        password = psycopg.conninfo.conninfo_to_dict(dev.settings["DATABASE_URL"])["password"]
+        assert str(password) not in shown
+
+
+def test_no_secret_is_in_a_command_line(environment: dict[str, str]) -> None:
+    with running(DEV, environment) as dev:
+        commands = " ".join(word for process in dev.descendants for word in process.cmdline())
+        state = (Path(environment["EDGE_STATE_DIR"]) / "state.json").read_text()
+        secrets = [word for word in state.split('"') if len(word) > 30]
+        assert len(secrets) == 6
+        assert [secret for secret in secrets if secret in commands] == []
+
+
+def test_the_lines_to_paste_work(environment: dict[str, str]) -> None:
+    if shutil.which("curl") is None:
+        assert not os.environ.get("CI"), "CI installs curl"
+        pytest.skip("the lines are for curl, which this machine does not have")
+    with running(DEV, environment) as dev:
+        lines = dev.output.partition("Paste into another terminal")[2].split("\n\n")[1]
+        pasted = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", lines], capture_output=True, text=True, timeout=30, check=True
+        )
+        empty, made, refused = pasted.stdout.replace("}{", "}\n{").splitlines()
+        assert '"count":0' in empty
+        assert '"created":true' in made
+        assert '"code":"account_exists"' in refused
+
+
+def test_a_port_in_use_is_one_clear_line(environment: dict[str, str]) -> None:
+    with running(DEV, environment):
+        other = {**environment, "EDGE_STATE_DIR": f"{environment['EDGE_STATE_DIR']}/other"}
+        failed = subprocess.run(DEV, env=other, capture_output=True, text=True, timeout=30, check=False)
+        port = environment["EDGE_API_PORT"]
+        assert failed.returncode == 1
+        assert failed.stderr == (f"edge-api: port {port} of 127.0.0.1 is in use: set EDGE_API_PORT to a free one\n")
+
+
+def test_a_state_folder_in_use_is_one_clear_line(environment: dict[str, str]) -> None:
+    with running(DEV, environment):
+        other = {**environment, "EDGE_API_PORT": str(free_port())}
+        for command in ("dev", "reset"):
+            failed = subprocess.run(
+                [*DEV[:-1], command], env=other, capture_output=True, text=True, timeout=30, check=False
+            )
+            assert failed.returncode == 1
+            assert failed.stderr.startswith("edge-api: ")
+            assert "is in use by another run" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [("bin/postgres", "PostgreSQL"), ("gateway.mjs", "the Supabase gateway"), ("edge_api.cli", "the API")],
+)
+def test_a_child_that_dies_ends_everything(environment: dict[str, str], mark: str, name: str) -> None:
+    with running(DEV, environment) as dev:
+        dev.child(mark).kill()
+        rest = dev.finish()
+        assert dev.process.returncode == 1
+        assert f"edge-api: {name} ended with exit code -9" in rest
+        assert f"the end of {environment['EDGE_STATE_DIR']}" in rest
+        assert_all_end(dev.descendants)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+def test_killed_outright_it_leaves_no_process_and_starts_again(environment: dict[str, str]) -> None:
+    with running(DEV, environment) as dev:
+        session = dev.auth("signup", "ada@example.com")
+        account = dev.call("POST", GET_OR_CREATE, session)["account"]
+        dev.process.kill()
+        dev.process.wait()
+        assert_all_end(dev.descendants)
+    with running(DEV, environment) as dev:
+        assert dev.call("GET", ACCOUNTS, session)["accounts"] == [account]
+
+
+def test_reset_wipes_everything(environment: dict[str, str]) -> None:
+    state = Path(environment["EDGE_STATE_DIR"])
+    with running(DEV, environment) as dev:
+        dev.auth("signup", "ada@example.com")
+        dev.process.terminate()
+        dev.finish()
+    subprocess.run(["make", "reset"], cwd=PROJECT, env=environment, timeout=30, check=True, capture_output=True)
+    assert not state.exists()
+    with running(DEV, environment) as dev:
+        dev.auth("signup", "ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("EDGE_API_PORT", "http"), ("EDGE_API_PORT", "0"), ("EDGE_API_PORT", "65536"), ("EDGE_POSTGRES_VERSION", "9")],
+)
+def test_a_wrong_setting_is_named(environment: dict[str, str], variable: str, value: str) -> None:
+    failed = subprocess.run(
+        DEV, env={**environment, variable: value}, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"edge-api: {variable} must be ")

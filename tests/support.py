@@ -1,0 +1,79 @@
+"""What the tests of every layer use: users who have really signed up, and tokens of every kind."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import psycopg
+
+from edge_api.local.stack import MIGRATOR, Stack
+
+ACCOUNTS = "/api/accounts"
+GET_OR_CREATE = f"{ACCOUNTS}/get-or-create"
+NOBODYS_ID = "00000000-0000-4000-8000-000000000000"
+
+# Every endpoint that needs a user: method, path, body.
+ENDPOINTS: tuple[tuple[str, str, dict[str, str] | None], ...] = (
+    ("GET", ACCOUNTS, None),
+    ("POST", ACCOUNTS, {"account_name": "Mine"}),
+    ("POST", GET_OR_CREATE, None),
+    ("GET", f"{ACCOUNTS}/{NOBODYS_ID}", None),
+    ("PATCH", f"{ACCOUNTS}/{NOBODYS_ID}", {"account_name": "Mine"}),
+)
+ENDPOINT_NAMES = [f"{method} {path.replace(NOBODYS_ID, '{id}')}" for method, path, _ in ENDPOINTS]
+
+
+@dataclass(frozen=True)
+class User:
+    """A user who has signed up, with a client of the API that sends the user's token."""
+
+    id: UUID
+    email: str
+    password: str = field(repr=False)
+    token: str = field(repr=False)
+    api: httpx.Client = field(repr=False)
+
+
+def sign_up(stack: Stack, api: httpx.Client) -> User:
+    email, password = f"user-{uuid4()}@example.com", secrets.token_urlsafe(12)
+    answer = httpx.post(
+        f"{stack.supabase_url}/auth/v1/signup",
+        headers={"apikey": stack.keys.publishable},
+        json={"email": email, "password": password},
+    )
+    answer.raise_for_status()
+    session = answer.json()
+    api.headers["Authorization"] = f"Bearer {session['access_token']}"
+    return User(UUID(session["user"]["id"]), email, password, session["access_token"], api)
+
+
+def signed(stack: Stack, claims: Mapping[str, Any], *, key: str | None = None) -> str:
+    """A token with these claims over those of an ordinary one, signed with the project's key or another."""
+    now = int(time.time())
+    ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
+    return jwt.encode({**ordinary, **claims}, key or stack.keys.jwt_secret, algorithm="HS256")
+
+
+@contextmanager
+def acting_as(connection: psycopg.Connection, user_id: UUID | None, **claims: Any) -> Iterator[psycopg.Connection]:
+    """A transaction with the rights and the claims that PostgREST gives to a signed-in user's call."""
+    all_claims = {"role": "authenticated", **claims} | ({} if user_id is None else {"sub": str(user_id)})
+    with connection.transaction():
+        connection.execute("set local role authenticated")
+        # hosted projects read the second of these, the embedded gateway the first
+        connection.execute("select set_config('request.jwt.claim.sub', %s, true)", [str(user_id or "")])
+        connection.execute("select set_config('request.jwt.claims', %s, true)", [json.dumps(all_claims)])
+        yield connection
+
+
+def stored_accounts(stack: Stack, user_id: UUID) -> list[tuple[Any, ...]]:
+    """A user's rows as they are in the table, whoever may see them."""
+    with stack.cluster.connect(MIGRATOR) as connection:
+        return connection.execute("select * from public.user_accounts where user_id = %s", [user_id]).fetchall()
