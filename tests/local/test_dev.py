@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from edge_api.local.node import PROJECT
+from edge_api.local.postgres import cluster_home
 from edge_api.local.processes import free_port
 from tests.support import ACCOUNTS, GET_OR_CREATE
 
@@ -210,6 +211,22 @@ def test_reset_wipes_everything(environment: dict[str, str]) -> None:
     assert not state.exists()
     with running(DEV, environment) as dev:
         dev.auth("signup", "ada@example.com")
+
+
+def test_a_state_folder_that_others_cannot_enter_will_do(environment: dict[str, str]) -> None:
+    """Below root's home, say, where PostgreSQL's own user cannot go."""
+    private = Path(environment["EDGE_STATE_DIR"])
+    private.chmod(0o700)
+    inner = {**environment, "EDGE_STATE_DIR": str(private / "state")}
+    with running(DEV, inner) as dev:
+        assert dev.auth("signup", "ada@example.com")["access_token"]
+        assert (private / "state" / "dev.env").exists()
+        dev.process.terminate()
+        dev.finish()
+    assert cluster_home(private / "state").exists()
+    subprocess.run([*DEV[:-1], "reset"], env=inner, timeout=30, check=True)
+    assert not cluster_home(private / "state").exists()
+    assert list(private.iterdir()) == []
 
 
 @pytest.mark.parametrize(
