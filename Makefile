@@ -5,7 +5,6 @@ BIN := .venv/bin
 # The machine's certificate store is what a company's proxy is known to.
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help dev test lint format lock reset clean
 
@@ -45,12 +44,12 @@ clean: ## remove what was installed
 	@echo "Installing the Python packages into .venv"
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		VIRTUAL_ENV=.venv uv pip sync --quiet --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv uv pip sync --compile-bytecode --require-hashes requirements.lock; \
 	else \
 		$(PYTHON) -m venv --clear .venv && \
 		sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt && \
-		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock; \
 	fi
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -13,7 +13,7 @@ import pytest
 from edge_api.local import stack as local_stack
 from edge_api.local.postgres import postgres_version
 from edge_api.local.stack import MIGRATOR, Stack
-from tests.support import User, sign_up
+from tests.support import NO_CERTIFICATES, User, sign_up
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def stack(state_folders: Callable[[], Path]) -> Iterator[Stack]:
 @pytest.fixture
 def api(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the API without a token."""
-    with httpx.Client(base_url=stack.api_url, timeout=30) as client:
+    with httpx.Client(base_url=stack.api_url, timeout=30, verify=NO_CERTIFICATES) as client:
         yield client
 
 
@@ -49,7 +49,9 @@ def new_user(stack: Stack) -> Iterator[Callable[[], User]]:
     with ExitStack() as clients:
 
         def make() -> User:
-            return sign_up(stack, clients.enter_context(httpx.Client(base_url=stack.api_url, timeout=30)))
+            return sign_up(
+                stack, clients.enter_context(httpx.Client(base_url=stack.api_url, timeout=30, verify=NO_CERTIFICATES))
+            )
 
         yield make
 
