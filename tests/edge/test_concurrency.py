@@ -1,11 +1,12 @@
 """Calls at the same moment."""
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 
 from edge_api.local.stack import Stack
-from tests.support import GET_OR_CREATE, User, stored_accounts
+from tests.support import ACCOUNTS, GET_OR_CREATE, User, stored_accounts
 
 
 def test_of_100_first_calls_exactly_one_makes_the_account(stack: Stack, user: User) -> None:
@@ -22,3 +23,26 @@ def test_of_100_first_calls_exactly_one_makes_the_account(stack: Stack, user: Us
     assert sorted(answer.json()["created"] for answer in answers) == [False] * 99 + [True]
     (row,) = stored_accounts(stack, user.id)
     assert {answer.json()["account"]["id"] for answer in answers} == {str(row[0])}
+
+
+def test_interleaved_calls_of_many_users_are_never_mixed_up(stack: Stack, new_user: Callable[[], User]) -> None:
+    users = [new_user() for _ in range(10)]
+    own = {user.token: user.api.post(GET_OR_CREATE).json()["account"] for user in users}
+
+    async def call_in_turn() -> list[tuple[str, httpx.Response]]:
+        async with httpx.AsyncClient(base_url=stack.api_url, timeout=30) as client:
+
+            async def call(token: str) -> tuple[str, httpx.Response]:
+                return token, await client.get(ACCOUNTS, headers={"Authorization": f"Bearer {token}"})
+
+            return await asyncio.gather(*(call(token) for _ in range(20) for token in own))
+
+    for token, answer in asyncio.run(call_in_turn()):
+        assert answer.json()["accounts"] == [own[token]]
+
+
+def test_readiness_is_never_asked_for_in_a_users_name(stack: Stack, user: User) -> None:
+    for _ in range(10):  # on whichever connection
+        assert user.api.get(ACCOUNTS).json()["count"] == 0
+        assert user.api.get("/readyz").status_code == 200
+    assert stored_accounts(stack, user.id) == []

@@ -13,6 +13,7 @@ import pytest
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import InvalidSettingsError, Settings
+from tests.edge.test_authentication import BAD_TOKENS
 from tests.support import ENDPOINT_NAMES, ENDPOINTS, User, signed
 
 SERVE = [str(Path(sys.executable).with_name("edge-api")), "serve"]
@@ -117,6 +118,14 @@ def test_an_upstream_that_is_down_is_503(
         assert httpx.get(f"{url}/healthz").status_code == 200
         ready = httpx.get(f"{url}/readyz")
         assert (ready.status_code, ready.json()["code"]) == (503, "supabase_unreachable")
+
+
+@pytest.mark.parametrize("kind", ["garbage", "three parts of garbage", "expired", "not valid yet", "a token of 10 kB"])
+def test_a_bad_token_costs_no_call_to_supabase(tmp_path: Path, stack: Stack, user: User, kind: str) -> None:
+    """It is refused although Supabase is down."""
+    with serving(tmp_path, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc") as (url, _):
+        headers = {"Authorization": f"Bearer {BAD_TOKENS[kind](stack, user)}"}
+        assert httpx.get(f"{url}/api/accounts", headers=headers).status_code == 401
 
 
 def test_a_wrong_publishable_key_is_the_operators_problem_not_the_users(
