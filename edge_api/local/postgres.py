@@ -133,10 +133,26 @@ class Cluster:
             autocommit=True,
         )
 
-    def url(self, role: str, *, with_password: bool) -> str:
-        """The address of the database, as libpq and its like take it."""
+    def url(self, role: str, *, with_password: bool, database: str = "postgres") -> str:
+        """The address of a database, as libpq and its like take it."""
         password = f":{self._passwords[role]}" if with_password else ""
-        return f"postgresql://{role}{password}@127.0.0.1:{self.port}/postgres?sslmode=disable"
+        return f"postgresql://{role}{password}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    def run_psql(self, script: Path, *, role: str, database: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        """Run a script with the psql of this version, in the way pg_prove does: rows and nothing else on its output."""
+        return subprocess.run(
+            [
+                *(self._install / "bin" / "psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"),
+                *("--set", "ON_ERROR_STOP=1", "--file", script),
+                self.url(role, with_password=False, database=database),
+            ],
+            env={**_ENVIRONMENT, "PGPASSWORD": self._passwords[role]},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
 
     def _answers(self) -> bool:
         try:

@@ -102,15 +102,7 @@ def run(
         started(server, 2, now)
 
         now = time.monotonic()
-        gateway, gateway_port = _on_free_port(
-            saved["gateway_port"],
-            lambda port: supabase_gateway.start(
-                state=state,
-                port=port,
-                database_url=cluster.url(supabase_gateway.ROLE, with_password=True),
-                keys=keys,
-            ),
-        )
+        gateway, gateway_port = _start_gateway(state, cluster, keys, saved["gateway_port"])
         saved["gateway_port"] = gateway_port
         started(gateway, 1, now)
         _save(state, saved)
@@ -125,6 +117,27 @@ def run(
         api, port = _on_free_port(api_port, lambda port: _start_api(state, port, supabase_url, keys.publishable))
         started(api, 1.5, now)
         yield Stack(cluster, supabase_url, keys, f"http://127.0.0.1:{port}", tuple(children))
+
+
+@contextmanager
+def run_database(state: Path, *, postgres: PostgresVersion = 16) -> Iterator[Cluster]:
+    """Start PostgreSQL alone, with all that a Supabase project has and the migrations in it; stop it at the end.
+
+    The data need not survive a crash of the machine. Arguments and errors are those of `run`.
+    """
+    with _locked(state):
+        saved = _load(state)
+        keys = supabase_gateway.Keys(saved["jwt_secret"], saved["publishable_key"], saved["secret_key"])
+        cluster = Cluster(postgres, state, saved["passwords"], durable=False)
+        server, _ = _on_free_port(None, cluster.start)
+        try:
+            # it makes the schema auth, to which the migrations refer
+            gateway, _ = _start_gateway(state, cluster, keys, None)
+            gateway.stop(grace_seconds=1)
+            _push_migrations(cluster, saved["passwords"][MIGRATOR], state)
+            yield cluster
+        finally:
+            server.stop(grace_seconds=2)
 
 
 def reset(state: Path) -> None:
@@ -196,6 +209,16 @@ def _on_free_port(preferred: int | None, start: Callable[[int], Child]) -> tuple
             if attempt == _ATTEMPTS or not re.search("in use|EADDRINUSE", error.log_tail):
                 raise
     raise AssertionError("unreachable")
+
+
+def _start_gateway(
+    state: Path, cluster: Cluster, keys: supabase_gateway.Keys, preferred_port: int | None
+) -> tuple[Child, int]:
+    database_url = cluster.url(supabase_gateway.ROLE, with_password=True)
+    return _on_free_port(
+        preferred_port,
+        lambda port: supabase_gateway.start(state=state, port=port, database_url=database_url, keys=keys),
+    )
 
 
 def _push_migrations(cluster: Cluster, password: str, state: Path) -> None:

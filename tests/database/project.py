@@ -1,0 +1,54 @@
+"""Databases with everything a project has and the migrations in it, cloned from a template in no time."""
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from edge_api.local import stack as local_stack
+from edge_api.local.node import PROJECT
+from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion
+from edge_api.local.stack import MIGRATOR
+
+_PGTAP: Final = PROJECT / "node_modules" / "@electric-sql" / "pglite" / "dist" / "pgtap.tar.gz"
+_PGTAP_SCRIPT: Final = "share/postgresql/extension/pgtap--1.3.5.sql"
+
+
+class Project:
+    """A cluster whose database `postgres` is the template. Nothing stays connected to it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._numbers = count(1)
+
+    @contextmanager
+    def clone(self) -> Iterator[str]:
+        """A database of its own, dropped at the end; yields its name. Safe to call from several threads."""
+        name = sql.Identifier(f"clone_{next(self._numbers)}")
+        with self.cluster.connect(SUPERUSER, database="template1") as admin:
+            admin.execute(sql.SQL("create database {} template postgres owner postgres").format(name))
+        try:
+            yield name.as_string().strip('"')
+        finally:
+            with self.cluster.connect(SUPERUSER, database="template1") as admin:
+                admin.execute(sql.SQL("drop database {} with (force)").format(name))
+
+    def connect(self, database: str, role: str = MIGRATOR) -> psycopg.Connection:
+        return self.cluster.connect(role, database=database)
+
+
+@contextmanager
+def run_project(state: Path, version: PostgresVersion) -> Iterator[Project]:
+    with local_stack.run_database(state, postgres=version) as cluster:
+        with cluster.connect(MIGRATOR) as connection, tarfile.open(_PGTAP) as archive:
+            script = archive.extractfile(_PGTAP_SCRIPT)
+            assert script is not None
+            lines = [line for line in script.read().decode().splitlines() if not line.startswith("\\")]
+            connection.execute("set search_path = extensions")
+            connection.execute("\n".join(lines).encode())
+        yield Project(cluster)
