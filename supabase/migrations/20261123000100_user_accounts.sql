@@ -1,6 +1,10 @@
 -- One account per user: the row that a broker credential hangs off.
 -- Table, rights and policies are made in one migration, so that there is no moment at which the table is open.
 
+-- The foreign key locks auth.users for a moment: rather give up than make sign-ups queue behind a long transaction.
+set local lock_timeout = '5s';
+set local statement_timeout = '30s';
+
 -- Not exposed: PostgREST serves what is in public, and only that. A name of our own, because opening a schema that a
 -- project has already would open what else is in there.
 create schema accounts_private;

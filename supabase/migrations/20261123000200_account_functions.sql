@@ -4,6 +4,9 @@
 -- predicates on user_id say the same once more, so that neither a lost policy nor a caller that bypasses RLS
 -- turns "my account" into "all accounts".
 
+set local lock_timeout = '5s';
+set local statement_timeout = '30s';
+
 create function public.list_accounts()
 returns setof public.user_accounts
 language sql

@@ -1,5 +1,8 @@
 -- For the tables that hang off an account (credentials are the first): whose accounts may the caller work in?
 
+set local lock_timeout = '5s';
+set local statement_timeout = '30s';
+
 grant usage on schema accounts_private to authenticated;
 
 create function accounts_private.active_account_ids()
