@@ -6,7 +6,7 @@ BIN := .venv/bin
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1
 
-.PHONY: help dev test lint format lock reset clean
+.PHONY: help dev test lint format mutants lock reset clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,15 +17,19 @@ dev: .venv/installed node_modules/installed ## start everything on 127.0.0.1 and
 test: .venv/installed node_modules/installed ## run the whole suite against a throw-away stack
 	@exec $(BIN)/python -m pytest
 
-lint: .venv/installed ## ruff, mypy, sqlfluff
+lint: .venv/installed ## ruff, mypy, sqlfluff, squawk
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar supabase sql
+	$(BIN)/squawk supabase/migrations/*.sql
 
 format: .venv/installed ## put the code into its standard form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+mutants: .venv/installed node_modules/installed ## weaken the database in every way and see the policy tests notice
+	@exec $(BIN)/python -m tests.database.mutants
 
 reset: .venv/installed ## wipe the data of `make dev`
 	@exec $(BIN)/python -m edge_api.local reset

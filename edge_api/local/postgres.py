@@ -6,7 +6,7 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -138,15 +138,26 @@ class Cluster:
         password = f":{self._passwords[role]}" if with_password else ""
         return f"postgresql://{role}{password}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
-    def run_psql(self, script: Path, *, role: str, database: str, seconds: float) -> subprocess.CompletedProcess[str]:
-        """Run a script with the psql of this version, in the way pg_prove does: rows and nothing else on its output."""
+    def password_environment(self, role: str) -> dict[str, str]:
+        """What gives a program that connects as a role its password, out of sight of the machine's other users."""
+        return {"PGPASSWORD": self._passwords[role]}
+
+    def run_psql(
+        self, script: Path, *, role: str, database: str, seconds: float, before: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script with the psql of this version, in the way pg_prove does: rows and nothing else on its output.
+
+        The statements of `before` run first, in the same session.
+        """
         return subprocess.run(
             [
                 *(self._install / "bin" / "psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"),
-                *("--set", "ON_ERROR_STOP=1", "--file", script),
+                *("--set", "ON_ERROR_STOP=1"),
+                *(word for statement in before for word in ("--command", statement)),
+                *("--file", script),
                 self.url(role, with_password=False, database=database),
             ],
-            env={**_ENVIRONMENT, "PGPASSWORD": self._passwords[role]},
+            env={**_ENVIRONMENT, **self.password_environment(role)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

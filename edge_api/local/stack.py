@@ -108,7 +108,7 @@ def run(
         _save(state, saved)
 
         now = time.monotonic()
-        _push_migrations(cluster, saved["passwords"][MIGRATOR], state)
+        _push_migrations(cluster, state)
         supabase_url = f"http://127.0.0.1:{gateway_port}"
         supabase_gateway.warm_up(gateway, url=supabase_url, keys=keys)
         report(f"the migrations are in ({time.monotonic() - now:.1f} s)")
@@ -134,7 +134,7 @@ def run_database(state: Path, *, postgres: PostgresVersion = 16) -> Iterator[Clu
             # it makes the schema auth, to which the migrations refer
             gateway, _ = _start_gateway(state, cluster, keys, None)
             gateway.stop(grace_seconds=1)
-            _push_migrations(cluster, saved["passwords"][MIGRATOR], state)
+            _push_migrations(cluster, state)
             yield cluster
         finally:
             server.stop(grace_seconds=2)
@@ -221,10 +221,10 @@ def _start_gateway(
     )
 
 
-def _push_migrations(cluster: Cluster, password: str, state: Path) -> None:
+def _push_migrations(cluster: Cluster, state: Path) -> None:
     supabase(
         ["db", "push", "--yes", f"--remote={cluster.url(MIGRATOR, with_password=False)}"],
-        env={"PGPASSWORD": password},
+        env=cluster.password_environment(MIGRATOR),
         home=state,
     )
 

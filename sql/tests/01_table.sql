@@ -1,0 +1,136 @@
+-- The table: what it is made of, and what it refuses from everybody.
+begin;
+\ir helpers.psql
+select plan(42);
+
+-- Form
+
+select columns_are(
+    'public', 'user_accounts',
+    array['id', 'user_id', 'account_name', 'is_active', 'created_at', 'updated_at'],
+    'user_accounts has exactly the documented columns'
+);
+select col_type_is('public', 'user_accounts', 'id', 'uuid', 'id is a uuid');
+select col_type_is('public', 'user_accounts', 'user_id', 'uuid', 'user_id is a uuid');
+select col_type_is('public', 'user_accounts', 'account_name', 'text', 'account_name is text');
+select col_type_is('public', 'user_accounts', 'is_active', 'boolean', 'is_active is a boolean');
+select col_type_is(
+    'public', 'user_accounts', 'created_at', 'timestamp with time zone', 'created_at has a time zone'
+);
+select col_type_is(
+    'public', 'user_accounts', 'updated_at', 'timestamp with time zone', 'updated_at has a time zone'
+);
+select col_not_null('public', 'user_accounts', 'id', 'id is never null');
+select col_not_null('public', 'user_accounts', 'user_id', 'user_id is never null');
+select col_not_null('public', 'user_accounts', 'account_name', 'account_name is never null');
+select col_not_null('public', 'user_accounts', 'is_active', 'is_active is never null');
+select col_not_null('public', 'user_accounts', 'created_at', 'created_at is never null');
+select col_not_null('public', 'user_accounts', 'updated_at', 'updated_at is never null');
+select col_is_pk('public', 'user_accounts', 'id', 'id is the primary key');
+select table_owner_is('public', 'user_accounts', 'postgres', 'the table is owned by the role that ran the migrations');
+select triggers_are(
+    'public', 'user_accounts', array['user_accounts_set_updated_at'], 'there is no trigger but the one for updated_at'
+);
+
+-- Defaults
+
+select tests.create_user('ada');
+select tests.create_user('bob');
+select tests.create_user('dan');
+select tests.act_as('ada');
+select lives_ok(
+    $$insert into public.user_accounts (account_name) values ('Mine')$$, 'a name is all that a new account needs'
+);
+select results_eq(
+    $$select user_id, is_active, created_at, updated_at from public.user_accounts$$,
+    $$select tests.id_of('ada'), true, now(), now()$$,
+    'it belongs to the caller, is active, and was made and changed now'
+);
+select isnt((select id from public.user_accounts), null, 'it has an id');
+select tests.act_as('bob');
+insert into public.user_accounts (account_name) values ('Mine');
+select tests.act_as_owner();
+select is((select count(distinct id) from public.user_accounts), 2::bigint, 'no two accounts have the same id');
+
+-- One account a user
+
+select tests.act_as('ada');
+select throws_ok(
+    $$insert into public.user_accounts (account_name) values ('Second')$$, '23505', null,
+    'a second account of the same user is refused'
+);
+select tests.act_as_service_role();
+select throws_ok(
+    $$insert into public.user_accounts (user_id, account_name) values (tests.id_of('ada'), 'Second')$$, '23505', null,
+    'even when a trusted service makes it'
+);
+select throws_ok(
+    $$insert into public.user_accounts (user_id, account_name) values (tests.id_of('nobody'), 'Mine')$$, '23503', null,
+    'an account of a user who does not exist is refused'
+);
+select throws_ok(
+    $$insert into public.user_accounts (id, user_id, account_name)
+    select id, tests.create_user('carol'), 'Mine' from public.user_accounts limit 1$$, '42501', null,
+    'service_role makes no users'
+);
+
+-- Names: nobody is exempt from the limits
+
+select tests.act_as_owner();
+create function tests.rename(name text)
+returns void
+language sql
+set search_path = ''
+as $$ update public.user_accounts set account_name = name where user_id = tests.id_of('ada') $$;
+
+select throws_ok($$select tests.rename('')$$, '23514', null, 'an empty name is refused');
+select lives_ok($$select tests.rename('x')$$, 'one character is enough');
+select lives_ok($$select tests.rename(repeat('x', 255))$$, '255 characters are taken');
+select lives_ok($$select tests.rename(repeat(U&'\+01F3E6', 255))$$, '255 characters of four bytes each are taken');
+select throws_ok($$select tests.rename(repeat('x', 256))$$, '23514', null, '256 characters are refused');
+select throws_ok($$select tests.rename(null)$$, '23502', null, 'null is refused');
+select throws_ok($$select tests.rename(' x')$$, '23514', null, 'a leading blank is refused');
+select throws_ok($$select tests.rename('x ')$$, '23514', null, 'a trailing blank is refused');
+select throws_ok($$select tests.rename(U&'\3000x')$$, '23514', null, 'a leading ideographic space is refused');
+select throws_ok($$select tests.rename(U&'x\00A0')$$, '23514', null, 'a trailing no-break space is refused');
+select lives_ok($$select tests.rename(U&'x \00A0 x')$$, 'white space inside is taken');
+select throws_ok($$select tests.rename(U&'x\0009x')$$, '23514', null, 'a tab is refused');
+select throws_ok($$select tests.rename(U&'x\0085x')$$, '23514', null, 'a C1 control is refused');
+select throws_ok($$select tests.rename(U&'x\007Fx')$$, '23514', null, 'a delete is refused');
+
+-- updated_at
+
+select tests.act_as_service_role();
+insert into public.user_accounts (user_id, account_name, updated_at)
+values (tests.id_of('dan'), 'Mine', '2000-01-01');
+update public.user_accounts set updated_at = '2001-01-01', is_active = false
+where user_id = tests.id_of('dan');
+select is(
+    (
+        select updated_at from public.user_accounts
+        where user_id = tests.id_of('dan')
+    ), now(),
+    'a change sets updated_at to now, whatever it was told to be'
+);
+select is(
+    (
+        select is_active from public.user_accounts
+        where user_id = tests.id_of('dan')
+    ), false,
+    'a trusted service can switch an account off'
+);
+
+-- The end of a user
+
+select tests.act_as_owner();
+delete from auth.users
+where id = tests.id_of('ada');
+select is_empty(
+    $$select 1 from public.user_accounts where user_id = tests.id_of('ada')$$, 'an account goes with its user'
+);
+select isnt_empty(
+    $$select 1 from public.user_accounts where user_id = tests.id_of('bob')$$, 'and no other account goes with it'
+);
+
+select * from finish();
+rollback;

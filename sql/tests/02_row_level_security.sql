@@ -1,0 +1,181 @@
+-- Row level security: who sees and touches which rows.
+begin;
+\ir helpers.psql
+select plan(44);
+
+select tests.create_user('ada');
+select tests.create_user('bob');
+select tests.create_user('guest');
+
+-- Form: what no behaviour shows while the grants are right
+
+select is(
+    (
+        select array[relrowsecurity, relforcerowsecurity] from pg_class
+        where oid = 'public.user_accounts'::regclass
+    ),
+    array[true, true], 'row level security is enabled, and forced on the owner too'
+);
+select policies_are(
+    'public', 'user_accounts',
+    array[
+        'Users see their own account', 'Users create their own account', 'Users rename their own account',
+        'Anonymous sign-ins create nothing', 'Anonymous sign-ins change nothing'
+    ],
+    'there are no other policies'
+);
+select results_eq(
+    $$select policyname::text collate "default", permissive, roles::text collate "default", cmd from pg_policies
+    where schemaname = 'public' and tablename = 'user_accounts' order by 1$$,
+    $$values
+    ('Anonymous sign-ins change nothing', 'RESTRICTIVE', '{authenticated}', 'UPDATE'),
+    ('Anonymous sign-ins create nothing', 'RESTRICTIVE', '{authenticated}', 'INSERT'),
+    ('Users create their own account', 'PERMISSIVE', '{authenticated}', 'INSERT'),
+    ('Users rename their own account', 'PERMISSIVE', '{authenticated}', 'UPDATE'),
+    ('Users see their own account', 'PERMISSIVE', '{authenticated}', 'SELECT')$$,
+    'each policy names its role and its command; those for anonymous sign-ins restrict'
+);
+select is_empty(
+    $$select policyname, clause from pg_policies
+    cross join unnest(array[qual, with_check]) as clause
+    where schemaname = 'public'
+    and regexp_count(clause, 'auth\.\w+\(\)') != regexp_count(clause, 'SELECT auth\.\w+\(\)')$$,
+    'every policy asks for the caller once per statement, in a sub-select'
+);
+
+-- Ada
+
+select tests.act_as('ada');
+select is_empty('select 1 from public.user_accounts', 'a new user sees no row');
+select lives_ok($$insert into public.user_accounts (account_name) values ('Ada''s')$$, 'a user creates an account');
+select results_eq('select account_name from public.user_accounts', $$values ('Ada''s')$$, 'and sees it');
+select results_eq(
+    $$update public.user_accounts set account_name = 'Renamed' returning account_name$$, $$values ('Renamed')$$,
+    'and renames it'
+);
+
+-- Bob, who knows all of Ada's ids
+
+select tests.act_as('bob');
+select is_empty('select 1 from public.user_accounts', 'another user does not see it');
+select is_empty(
+    $$select 1 from public.user_accounts where user_id = tests.id_of('ada')$$, 'not when asking for it'
+);
+select is((select count(*) from public.user_accounts), 0::bigint, 'and cannot count it');
+select is_empty(
+    $$update public.user_accounts set account_name = 'Taken' where user_id = tests.id_of('ada') returning 1$$,
+    'another user cannot rename it'
+);
+select throws_ok(
+    $$insert into public.user_accounts (user_id, account_name) values (tests.id_of('ada'), 'Theirs')$$, '42501', null,
+    'another user cannot insert in the owner''s name'
+);
+select lives_ok(
+    $$insert into public.user_accounts (account_name) values ('Bob''s')$$,
+    'that Ada has an account keeps nobody from having one'
+);
+select results_eq('select account_name from public.user_accounts', $$values ('Bob''s')$$, 'each sees one''s own');
+select throws_ok('delete from public.user_accounts', '42501', null, 'nobody deletes, not even one''s own');
+select throws_ok('truncate public.user_accounts', '42501', null, 'nobody truncates: no policy would stop it');
+
+-- Were a column granted by mistake, the policies would still hold
+
+select tests.act_as_owner();
+grant insert (user_id), update (user_id), delete on public.user_accounts to authenticated;
+select tests.create_user('carol');
+select tests.act_as('carol');
+select throws_ok(
+    $$insert into public.user_accounts (user_id, account_name) values (tests.id_of('guest'), 'Theirs')$$, '42501', null,
+    'the policy by itself keeps a user from creating another''s account'
+);
+select tests.act_as('bob');
+select throws_ok(
+    $$update public.user_accounts set user_id = tests.id_of('guest')$$, '42501', null,
+    'the policy by itself keeps a user from giving the account away'
+);
+select is_empty(
+    $$update public.user_accounts set user_id = tests.id_of('bob') where user_id = tests.id_of('ada') returning 1$$,
+    'the policy by itself keeps a user from taking one over'
+);
+select is_empty('delete from public.user_accounts returning 1', 'no policy lets anybody delete');
+select tests.act_as_owner();
+revoke insert (user_id), update (user_id), delete on public.user_accounts from authenticated;
+
+-- Anonymous sign-ins: the role of a user, without the rights of one
+
+select tests.act_as_anonymous_sign_in('guest');
+select throws_ok(
+    $$insert into public.user_accounts (account_name) values ('Mine')$$, '42501', null,
+    'an anonymous sign-in creates no account'
+);
+select throws_ok(
+    'select * from public.get_or_create_account()', '42501', null, 'not through get_or_create_account either'
+);
+select throws_ok(
+    $$select * from public.create_account('Mine')$$, '42501', null, 'nor through create_account'
+);
+select is_empty('select * from public.list_accounts()', 'an anonymous sign-in may look, and sees nothing');
+select is_empty('select 1 from public.user_accounts', 'in the table neither');
+select tests.act_as_service_role();
+insert into public.user_accounts (user_id, account_name) values (tests.id_of('guest'), 'Guest''s');
+select tests.act_as_anonymous_sign_in('guest');
+select results_eq(
+    'select account_name from public.user_accounts', $$values ('Guest''s')$$,
+    'an anonymous sign-in sees an account that a service made for it'
+);
+select throws_ok(
+    $$update public.user_accounts set account_name = 'Mine'$$, '42501', null, 'and is refused aloud when renaming it'
+);
+select tests.act_as('guest');
+select lives_ok(
+    $$update public.user_accounts set account_name = 'Mine'$$, 'once the user has signed in properly it can be renamed'
+);
+
+-- Claims, forged and partial
+
+select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('ada'), 'is_anonymous', 'yes'));
+select lives_ok(
+    $$update public.user_accounts set account_name = 'Renamed'$$,
+    'a claim is_anonymous that is no boolean raises no cast error'
+);
+select tests.act('authenticated', '{}');
+select is_empty('select 1 from public.user_accounts', 'without claims nothing is seen');
+select is_empty('select * from public.list_accounts()', 'nor listed');
+select is_empty($$update public.user_accounts set account_name = 'x' returning 1$$, 'nor changed');
+select throws_ok(
+    $$insert into public.user_accounts (account_name) values ('x')$$,
+    '42501',
+    null,
+    'nor created: an account has an owner'
+);
+select tests.act('authenticated', '{"sub": null, "role": "authenticated"}');
+select is_empty('select 1 from public.user_accounts', 'a null sub is nobody');
+select throws_ok('select * from public.get_or_create_account()', '42501', null, 'and gets no account');
+select tests.act('authenticated', '{"sub": "ada", "role": "authenticated"}');
+select throws_ok('select 1 from public.user_accounts', '22P02', null, 'a sub that is no uuid is an error, not a match');
+select throws_ok('select * from public.get_or_create_account()', '22P02', null, 'for the functions too');
+select tests.act('anon', jsonb_build_object('sub', tests.id_of('ada'), 'role', 'authenticated'));
+select throws_ok(
+    'select 1 from public.user_accounts', '42501', null, 'a role claim gives nothing: the database role counts'
+);
+select throws_ok('select * from public.list_accounts()', '42501', null, 'for the functions too');
+select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('ada'), 'role', 'service_role'));
+select is((select count(*) from public.user_accounts), 1::bigint, 'a claim of service_role opens no other row');
+
+-- Escalation
+
+select tests.act_as('ada');
+select throws_ok(
+    'alter table public.user_accounts disable row level security', '42501', null,
+    'a user cannot switch row level security off'
+);
+select throws_ok(
+    'create policy mine on public.user_accounts using (true)', '42501', null, 'nor add a policy'
+);
+set local row_security = off;
+select throws_ok(
+    'select 1 from public.user_accounts', '42501', null, 'row_security = off is an error for a user, not a way out'
+);
+
+select * from finish();
+rollback;

@@ -1,0 +1,258 @@
+-- The functions: what each answers, to whom, and when it is called at an unlucky moment.
+begin;
+\ir helpers.psql
+select plan(47);
+
+select tests.create_user('ada');
+select tests.create_user('bob');
+select tests.create_user('carol');
+
+-- Form
+
+select results_eq(
+    $$select p.pronamespace::regnamespace::text, p.proname::text collate "default", pg_get_function_result(p.oid),
+        p.provolatile::text, p.prosecdef, array_to_string(p.proconfig, ', ') collate "default", p.proowner::regrole::text
+    from pg_proc as p
+    where p.pronamespace in ('public'::regnamespace, 'accounts_private'::regnamespace) order by 1, 2$$,
+    $$values
+    ('accounts_private', 'active_account_ids', 'SETOF uuid', 's', false, 'search_path=""', 'postgres'),
+    ('accounts_private', 'set_updated_at', 'trigger', 'v', false, 'search_path=""', 'postgres'),
+    ('public', 'create_account', 'user_accounts', 'v', false, 'search_path=""', 'postgres'),
+    ('public', 'get_account', 'SETOF user_accounts', 's', false, 'search_path=""', 'postgres'),
+    (
+        'public', 'get_or_create_account',
+        'TABLE(id uuid, user_id uuid, account_name text, is_active boolean, '
+        || 'created_at timestamp with time zone, updated_at timestamp with time zone, created boolean)',
+        'v', false, 'search_path=""', 'postgres'
+    ),
+    ('public', 'list_accounts', 'SETOF user_accounts', 's', false, 'search_path=""', 'postgres'),
+    ('public', 'rename_account', 'SETOF user_accounts', 'v', false, 'search_path=""', 'postgres')$$,
+    'each function runs as its caller, with an empty search_path, and says truly whether it writes'
+);
+
+-- list_accounts, get_or_create_account
+
+select tests.act_as('ada');
+select is_empty('select * from public.list_accounts()', 'a new user''s list is empty');
+select results_eq(
+    'select user_id, account_name, is_active, created_at, updated_at, created from public.get_or_create_account()',
+    $$select tests.id_of('ada'), 'Default Alpaca Account', true, now(), now(), true$$,
+    'the first call makes the default account and says so'
+);
+select results_eq(
+    'select id, user_id, account_name, is_active, created_at, updated_at, created from public.get_or_create_account()',
+    'select id, user_id, account_name, is_active, created_at, updated_at, false from public.user_accounts',
+    'the next call answers that account, whole, and says that it was there'
+);
+select results_eq(
+    $$select account_name, created from public.get_or_create_account('Another')$$,
+    $$values ('Default Alpaca Account', false)$$, 'an existing account keeps its name'
+);
+select results_eq(
+    $$select account_name, created from public.get_or_create_account(null)$$,
+    $$values ('Default Alpaca Account', false)$$, 'an unusable name does not matter where there is an account'
+);
+select results_eq(
+    'select * from public.list_accounts()', 'select * from public.user_accounts', 'the list then holds it'
+);
+
+select tests.act_as('bob');
+select throws_ok(
+    $$select public.get_or_create_account(' ')$$, '23514', null, 'a first call with a bad name is refused'
+);
+select throws_ok('select public.get_or_create_account(null)', '23502', null, 'a first call with no name is refused');
+select is_empty('select * from public.list_accounts()', 'and leaves nothing behind');
+select results_eq(
+    $$select user_id, account_name, created from public.get_or_create_account('Paper')$$,
+    $$select tests.id_of('bob'), 'Paper', true$$, 'a first call can choose the name'
+);
+select is((select count(*) from public.list_accounts()), 1::bigint, 'the list is of one''s own');
+
+-- create_account
+
+select throws_ok($$select public.create_account('Second')$$, '23505', null, 'a second account is refused');
+select results_eq('select account_name from public.list_accounts()', $$values ('Paper')$$, 'and the first untouched');
+select tests.act_as('carol');
+select throws_ok($$select public.create_account('')$$, '23514', null, 'create_account refuses a bad name');
+select throws_ok($$select public.create_account(null)$$, '23502', null, 'create_account refuses no name');
+select results_eq(
+    $$select user_id, account_name from public.create_account('Carol''s')$$,
+    $$select tests.id_of('carol'), 'Carol''s'$$, 'create_account answers the new account'
+);
+
+-- get_account, rename_account
+
+select tests.act_as_owner();
+create function tests.account_of(name text)
+returns uuid
+language sql
+stable
+security definer
+set search_path = ''
+as $$ select id from public.user_accounts where user_id = tests.id_of(name) $$;
+
+select tests.act_as('ada');
+select results_eq(
+    $$select * from public.get_account(tests.account_of('ada'))$$, 'select * from public.list_accounts()',
+    'get_account answers one''s own account'
+);
+select is_empty($$select * from public.get_account(tests.account_of('bob'))$$, 'but no row for another''s');
+select is_empty($$select * from public.get_account(tests.id_of('nobody'))$$, 'nor for an id that nobody has');
+select is_empty('select * from public.get_account(null)', 'nor for null');
+select results_eq(
+    $$select id, user_id, account_name from public.rename_account(tests.account_of('ada'), 'Renamed')$$,
+    $$select tests.account_of('ada'), tests.id_of('ada'), 'Renamed'$$, 'rename_account answers the renamed account'
+);
+select results_eq('select account_name from public.list_accounts()', $$values ('Renamed')$$, 'which is then so named');
+select throws_ok(
+    $$select public.rename_account(tests.account_of('ada'), 'x ')$$, '23514', null, 'rename_account refuses a bad name'
+);
+select throws_ok(
+    $$select public.rename_account(tests.account_of('ada'), null)$$, '23502', null, 'rename_account refuses no name'
+);
+select is_empty(
+    $$select * from public.rename_account(tests.account_of('bob'), 'Taken')$$, 'no row for another''s account'
+);
+select is_empty(
+    $$select * from public.rename_account(tests.id_of('nobody'), 'Taken')$$, 'no row for an id that nobody has'
+);
+select
+    results_eq(
+        'select account_name from public.list_accounts()', $$values ('Renamed')$$, 'and one''s own is not renamed'
+    );
+select tests.act_as('bob');
+select results_eq('select account_name from public.list_accounts()', $$values ('Paper')$$, 'another''s neither');
+
+-- A caller whom row level security does not bind gets "my account" too, never "all accounts"
+
+select tests.act('postgres', jsonb_build_object('sub', tests.id_of('ada')));
+select is((select count(*) from public.user_accounts), 3::bigint, 'the owner bypasses row level security');
+select results_eq(
+    'select user_id from public.list_accounts()', $$select tests.id_of('ada')$$, 'yet lists the caller''s accounts only'
+);
+select results_eq(
+    'select user_id, created from public.get_or_create_account()', $$select tests.id_of('ada'), false$$,
+    'gets the caller''s account'
+);
+select is_empty($$select * from public.get_account(tests.account_of('bob'))$$, 'gets no other by id');
+select is_empty($$select * from public.rename_account(tests.account_of('bob'), 'Taken')$$, 'and renames no other');
+select results_eq(
+    'select * from accounts_private.active_account_ids()', $$select tests.account_of('ada')$$,
+    'and only the caller''s accounts are active for it'
+);
+select tests.act('postgres', '{}');
+select is_empty('select * from public.list_accounts()', 'without a caller there is no list');
+select is_empty('select * from accounts_private.active_account_ids()', 'and no active account');
+select throws_ok(
+    'select public.get_or_create_account()', '23502', null, 'and no account is got or created: it would have no owner'
+);
+
+-- The helper for child tables
+
+select tests.act_as('ada');
+select results_eq(
+    'select * from accounts_private.active_account_ids()', $$select tests.account_of('ada')$$,
+    'active_account_ids answers the caller''s account'
+);
+select tests.act_as_service_role();
+update public.user_accounts set is_active = false
+where user_id = tests.id_of('ada');
+select tests.act_as('ada');
+select is_empty('select * from accounts_private.active_account_ids()', 'unless it has been switched off');
+select results_eq(
+    'select is_active, created from public.get_or_create_account()', 'values (false, false)',
+    'an account that is switched off is still the user''s one account'
+);
+
+-- Newest first: seen only with the limit of one account lifted
+
+select tests.act_as_owner();
+alter table public.user_accounts drop constraint user_accounts_user_id_key;
+delete from public.user_accounts
+where user_id = tests.id_of('ada');
+insert into public.user_accounts (user_id, account_name, created_at)
+values
+(tests.id_of('ada'), 'middle', now() - interval '1 hour'),
+(tests.id_of('ada'), 'newest', now()),
+(tests.id_of('ada'), 'oldest', now() - interval '2 hours');
+select tests.act_as('ada');
+select results_eq(
+    'select account_name from public.list_accounts()', $$values ('newest'), ('middle'), ('oldest')$$,
+    'the list is newest first'
+);
+select tests.act_as_owner();
+delete from public.user_accounts
+where user_id = tests.id_of('ada');
+alter table public.user_accounts add constraint user_accounts_user_id_key unique (user_id);
+
+-- A first call that loses the race. A trigger plays the other call: it comes in between the look and the insert
+
+create function tests.play_the_other_call()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if pg_catalog.pg_trigger_depth() = 1 then
+        insert into public.user_accounts (user_id, account_name)
+        values (new.user_id, 'The other call''s')
+        on conflict do nothing;
+    end if;
+    return new;
+end
+$$;
+create trigger play_the_other_call before insert on public.user_accounts
+for each row execute function tests.play_the_other_call();
+select tests.act_as('ada');
+select results_eq(
+    'select account_name, created from public.get_or_create_account()', $$values ('The other call''s', false)$$,
+    'a first call that loses the race answers the winner''s account'
+);
+select is((select count(*) from public.list_accounts()), 1::bigint, 'of which there is one');
+select tests.act_as_owner();
+delete from public.user_accounts
+where user_id = tests.id_of('ada');
+-- the other call's row is never to be seen: as if it were deleted each time
+alter policy "Users see their own account" on public.user_accounts using (account_name != 'The other call''s');
+select tests.act_as('ada');
+select throws_ok(
+    'select public.get_or_create_account()',
+    '40001',
+    null,
+    'a call that loses every race gives up with a retryable error'
+);
+select tests.act_as_owner();
+drop trigger play_the_other_call on public.user_accounts;
+alter policy "Users see their own account" on public.user_accounts using (user_id = (select auth.uid()));
+
+-- Look-alikes: objects of the caller's own making are not mistaken for the real ones
+
+create schema look_alike;
+grant all on schema look_alike to authenticated;
+select tests.act_as('ada');
+create table look_alike.user_accounts (like public.user_accounts);
+insert into look_alike.user_accounts
+values (tests.id_of('bob'), tests.id_of('ada'), 'Forged', true, now(), now());
+create function look_alike.now() returns timestamptz language sql as $$ select '2000-01-01'::timestamptz $$;
+create function look_alike.uid() returns uuid language sql as $$ select tests.id_of('bob') $$;
+create function look_alike.eq(uuid, uuid) returns boolean language sql as $$ select true $$;
+do $$
+begin
+    create operator look_alike.= (function = look_alike.eq, leftarg = uuid, rightarg = uuid);
+end
+$$;
+create function pg_temp.now() returns timestamptz language sql as $$ select '2000-01-01'::timestamptz $$;
+create temporary table user_accounts (like public.user_accounts);
+set local search_path = look_alike, public, extensions, pg_catalog, pg_temp;
+select results_eq(
+    'select account_name, created from public.get_or_create_account()',
+    $$values ('Default Alpaca Account', true)$$, 'look-alikes of tables, functions and operators change nothing'
+);
+select is(
+    (select updated_at from public.rename_account(tests.account_of('ada'), 'Renamed')), pg_catalog.now(),
+    'nor do they for the trigger'
+);
+
+select * from finish();
+rollback;

@@ -1,0 +1,193 @@
+-- The privilege matrix: every right on every object, in both directions. A right that is not in it fails, one in it
+-- that is not there fails, and so does an object without a row. The owner (postgres) is left out: it has them all.
+begin;
+\ir helpers.psql
+select plan(11);
+
+create temporary view matrix (subject, to_public, to_anon, to_authenticated, to_service_role) as
+values
+('schema public', 'USAGE', 'USAGE', 'USAGE', 'USAGE'),
+('schema accounts_private', '', '', 'USAGE', ''),
+
+('table public.user_accounts', '', '', 'SELECT', 'ALL'),
+('column public.user_accounts.id', '', '', '', ''),
+('column public.user_accounts.user_id', '', '', '', ''),
+('column public.user_accounts.account_name', '', '', 'INSERT, UPDATE', ''),
+('column public.user_accounts.is_active', '', '', '', ''),
+('column public.user_accounts.created_at', '', '', '', ''),
+('column public.user_accounts.updated_at', '', '', '', ''),
+
+('function public.list_accounts()', '', '', 'ALL', ''),
+('function public.get_or_create_account(text)', '', '', 'ALL', ''),
+('function public.create_account(text)', '', '', 'ALL', ''),
+('function public.get_account(uuid)', '', '', 'ALL', ''),
+('function public.rename_account(uuid, text)', '', '', 'ALL', ''),
+('function accounts_private.active_account_ids()', '', '', 'ALL', ''),
+('function accounts_private.set_updated_at()', '', '', '', ''),
+
+-- as a hosted project has them: what is new in public is open until a migration revokes
+('default privileges in public on tables', '', 'ALL', 'ALL', 'ALL'),
+('default privileges in public on sequences', '', 'ALL', 'ALL', 'ALL'),
+('default privileges in public on functions', '', 'ALL', 'ALL', 'ALL');
+
+-- What the catalogs say
+
+-- Where nothing was ever granted or revoked the catalogs hold null, which stands for the built-in default: execute for
+-- everybody on a function, for one.
+create function tests.rights(kind text, object_owner oid, acl aclitem[])
+returns aclitem[]
+language sql
+stable
+set search_path = ''
+as $$ select coalesce(acl, pg_catalog.acldefault(kind::"char", object_owner)) $$;
+
+-- Every object of our schemas, with its kind (as acldefault knows it), its owner and its rights.
+create temporary view objects (subject, kind, owned_by, acl) as
+with
+schemas as (
+    select
+        n.oid,
+        n.nspname,
+        n.nspowner,
+        n.nspacl
+    from pg_namespace as n
+    where n.nspname in ('public', 'accounts_private')
+),
+
+relations as (
+    select
+        c.oid,
+        format('%I.%I', s.nspname, c.relname) as relation,
+        case c.relkind when 'S' then 's' else 'r' end as kind,
+        c.relowner,
+        c.relacl
+    from pg_class as c
+    inner join schemas as s on c.relnamespace = s.oid
+    where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+)
+
+select
+    'schema ' || nspname as subject,
+    'n' as kind,
+    nspowner as owned_by,
+    tests.rights('n', nspowner, nspacl) as acl
+from schemas
+union all
+select
+    case kind when 's' then 'sequence ' else 'table ' end || relation as subject,
+    kind,
+    relowner as owned_by,
+    tests.rights(kind, relowner, relacl) as acl
+from relations
+union all
+select
+    format('column %s.%I', r.relation, a.attname) as subject,
+    'c' as kind,
+    r.relowner as owned_by,
+    a.attacl as acl
+from relations as r
+inner join pg_attribute as a on r.oid = a.attrelid
+where r.kind = 'r' and a.attnum > 0 and not a.attisdropped
+union all
+select
+    format('function %I.%I(%s)', s.nspname, p.proname, oidvectortypes(p.proargtypes)) as subject,
+    'f' as kind,
+    p.proowner as owned_by,
+    tests.rights('f', p.proowner, p.proacl) as acl
+from pg_proc as p
+inner join schemas as s on p.pronamespace = s.oid
+union all
+select
+    format(
+        'default privileges in %s on %s',
+        coalesce(s.nspname, 'every schema'),
+        case d.defaclobjtype
+            when 'r' then 'tables'
+            when 'S' then 'sequences'
+            when 'f' then 'functions'
+            when 'T' then 'types'
+            else 'schemas'
+        end
+    ) as subject,
+    lower(d.defaclobjtype::text) as kind,
+    d.defaclrole as owned_by,
+    d.defaclacl as acl
+from pg_default_acl as d
+left join schemas as s on d.defaclnamespace = s.oid
+where d.defaclrole::regrole::text = 'postgres' and (d.defaclnamespace = 0 or s.oid is not null);
+
+create temporary view granted (subject, grantee, rights) as
+select
+    o.subject,
+    case r.grantee when 0 then 'public' else r.grantee::regrole::text end as grantee,
+    case
+        when array_agg(r.privilege_type order by r.privilege_type) = (
+            select array_agg(a.privilege_type order by a.privilege_type)
+            from aclexplode(tests.rights(o.kind, o.owned_by, null)) as a
+            where a.grantee = o.owned_by and o.kind != 'c'
+        ) then 'ALL'
+        else string_agg(r.privilege_type, ', ' order by r.privilege_type)
+    end || case when bool_or(r.is_grantable) then ', may grant' else '' end as rights
+from objects as o
+cross join lateral aclexplode(o.acl) as r
+where r.grantee != o.owned_by
+group by o.subject, o.kind, o.owned_by, r.grantee;
+
+create temporary view actual (subject, to_public, to_anon, to_authenticated, to_service_role) as
+select
+    o.subject,
+    coalesce(max(g.rights) filter (where g.grantee = 'public'), '') as to_public,
+    coalesce(max(g.rights) filter (where g.grantee = 'anon'), '') as to_anon,
+    coalesce(max(g.rights) filter (where g.grantee = 'authenticated'), '') as to_authenticated,
+    coalesce(max(g.rights) filter (where g.grantee = 'service_role'), '') as to_service_role
+from objects as o
+left join granted as g on o.subject = g.subject
+group by o.subject;
+
+select set_eq(
+    'select * from actual', 'select * from matrix', 'the rights are those of the matrix, no more and no less'
+);
+select is_empty(
+    $$select subject, grantee, rights from granted
+    where grantee not in ('public', 'anon', 'authenticated', 'service_role') and subject !~ '^schema public$'$$,
+    'no other role has any right'
+);
+
+-- Roles
+
+select results_eq(
+    $$select rolname::text collate "default", rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles
+    where rolname in ('anon', 'authenticated', 'service_role') order by 1$$,
+    $$values ('anon', false, false, false, false), ('authenticated', false, false, false, false),
+    ('service_role', false, true, false, false)$$,
+    'of the roles of the API only service_role bypasses row level security'
+);
+select is_empty(
+    $$select roleid::regrole, member::regrole from pg_auth_members
+    where member in ('anon'::regrole, 'authenticated'::regrole, 'service_role'::regrole)$$,
+    'none of them is a member of another role'
+);
+
+-- The same from where the roles stand
+
+select tests.create_user('ada');
+select tests.act_as_anon();
+select throws_ok('select 1 from public.user_accounts', '42501', null, 'anon cannot read the table');
+select throws_ok($$insert into public.user_accounts (account_name) values ('x')$$, '42501', null, 'nor insert');
+select throws_ok('select public.list_accounts()', '42501', null, 'nor call a function');
+select throws_ok(
+    'select accounts_private.active_account_ids()', '42501', null, 'nor enter the schema that is not exposed'
+);
+select tests.act_as('ada');
+select throws_ok(
+    $$insert into public.user_accounts (account_name, is_active) values ('x', false)$$, '42501', null,
+    'a user sets no column but the name'
+);
+select throws_ok('create table public.mine ()', '42501', null, 'a user makes nothing in public');
+select throws_ok(
+    'create function accounts_private.mine() returns int language sql as ''select 1''', '42501', null,
+    'nor in the schema that is not exposed'
+);
+
+select * from finish();
+rollback;

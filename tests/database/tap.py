@@ -1,0 +1,56 @@
+"""Runs the pgTAP files of sql/tests, as `supabase test db sql/tests` does, and reads what they say."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_api.local.node import PROJECT
+from edge_api.local.stack import MIGRATOR
+from tests.database.project import Project
+
+FILES: Final = sorted((PROJECT / "sql" / "tests").glob("*.sql"))
+_PLAN: Final = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
+_RESULT: Final = re.compile(r"^(not )?ok (\d+)(?: - (.*))?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """One line of a pgTAP file's output."""
+
+    description: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one file said."""
+
+    assertions: tuple[Assertion, ...]
+    complaint: str | None
+    """Why the file as a whole failed: it broke off, or it did not do what it planned."""
+
+    @property
+    def failure(self) -> str | None:
+        """The first thing that went wrong, None if nothing did."""
+        failed = (assertion.description for assertion in self.assertions if not assertion.passed)
+        return next(failed, self.complaint)
+
+
+def run(project: Project, database: str, file: Path, *, change: str | None = None) -> Outcome:
+    """Run a file; with a change to the database before it, which is rolled back with all that the file does."""
+    before = ("begin", change) if change else ()
+    done = project.cluster.run_psql(file, role=MIGRATOR, database=database, seconds=60, before=before)
+    assertions = tuple(
+        Assertion(description or f"number {number}", passed=not failed)
+        for failed, number, description in _RESULT.findall(done.stdout)
+    )
+    complaint = None
+    if done.returncode != 0:
+        error = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr.strip())
+        if not error.startswith("psql:"):  # psql names the file that an error is in
+            raise ValueError(f"the change itself fails: {error}")
+        complaint = re.sub(r"^psql:\S*/", "", error)
+    elif (plan := _PLAN.search(done.stdout)) is None or int(plan[1]) != len(assertions):
+        complaint = f"{len(assertions)} assertions ran, {plan[1] if plan else 'none'} were planned"
+    return Outcome(assertions, complaint)

@@ -1,0 +1,52 @@
+"""Whoever weakens the database is noticed by the policy tests."""
+
+import os
+
+import pytest
+
+from edge_api.local.postgres import postgres_version
+from tests.database import mutants
+from tests.database.project import Project
+
+_TIME_OUT = 300
+
+
+@pytest.mark.timeout(_TIME_OUT)
+@pytest.mark.parametrize(
+    "project", [postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))], indirect=True, scope="session"
+)
+def test_no_mutant_survives(project: Project) -> None:
+    """On the version that this run is for; `make mutants` tries all versions."""
+    verdicts = mutants.judge_all(project)
+    assert len(verdicts) > 250
+    assert mutants.survivors(verdicts) == []
+
+
+def test_every_equivalent_mutant_is_still_one(project: Project) -> None:
+    with project.clone() as name, project.connect(name) as database:
+        by_name = {mutant.name: mutant for mutant in mutants.derive(database)}
+        for equivalent, reason in mutants.EQUIVALENT.items():
+            assert reason
+            assert mutants.first_failure(project, name, by_name[equivalent].statement) is None
+
+
+def test_mutants_of_a_table_to_come_are_derived_and_noticed(project: Project, clone: str) -> None:
+    """A table that nobody has written a test or a row of the matrix for."""
+    with project.connect(clone) as database:
+        before = {mutant.name for mutant in mutants.derive(database)}
+        database.execute("create table public.orders (id uuid primary key default gen_random_uuid(), qty int not null)")
+        database.execute("alter table public.orders enable row level security")
+        database.execute("create policy mine on public.orders for select to authenticated using (id = auth.uid())")
+        new = {mutant.name for mutant in mutants.derive(database)} - before
+    assert {
+        "drop policy mine on public.orders",
+        "policy mine on public.orders: using (true)",
+        "disable row level security on public.orders",
+        "revoke truncate on table public.orders from anon",
+        "grant select (qty) on table public.orders to anon",
+        "public.orders.qty: drop not null",
+        "public.orders.id: drop default",
+        "drop constraint orders_pkey",
+    } <= new
+    noticed = mutants.first_failure(project, clone)
+    assert noticed == "04_rights: the rights are those of the matrix, no more and no less"
