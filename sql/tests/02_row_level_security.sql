@@ -1,7 +1,7 @@
 -- Row level security: who sees and touches which rows.
 begin;
 \ir helpers.psql
-select plan(44);
+select plan(47);
 
 select tests.create_user('ada');
 select tests.create_user('bob');
@@ -75,6 +75,17 @@ select lives_ok(
     'that Ada has an account keeps nobody from having one'
 );
 select results_eq('select account_name from public.user_accounts', $$values ('Bob''s')$$, 'each sees one''s own');
+select tests.act_as_service_role();
+update public.user_accounts set is_active = false;
+select tests.act_as('bob');
+select results_eq(
+    'select account_name from public.user_accounts', $$values ('Bob''s')$$,
+    'nor does anybody see another''s account because it is switched off'
+);
+select is_empty(
+    $$update public.user_accounts set account_name = 'Taken' where user_id = tests.id_of('ada') returning 1$$,
+    'or rename it'
+);
 select throws_ok('delete from public.user_accounts', '42501', null, 'nobody deletes, not even one''s own');
 select throws_ok('truncate public.user_accounts', '42501', null, 'nobody truncates: no policy would stop it');
 
@@ -133,10 +144,14 @@ select lives_ok(
 
 -- Claims, forged and partial
 
-select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('ada'), 'is_anonymous', 'yes'));
+select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('ada'), 'is_anonymous', 'perhaps'));
 select lives_ok(
     $$update public.user_accounts set account_name = 'Renamed'$$,
     'a claim is_anonymous that is no boolean raises no cast error'
+);
+select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('carol'), 'is_anonymous', 'perhaps'));
+select lives_ok(
+    $$insert into public.user_accounts (account_name) values ('Carol''s')$$, 'nor does it for a new account'
 );
 select tests.act('authenticated', '{}');
 select is_empty('select 1 from public.user_accounts', 'without claims nothing is seen');

@@ -1,7 +1,7 @@
 -- The functions: what each answers, to whom, and when it is called at an unlucky moment.
 begin;
 \ir helpers.psql
-select plan(47);
+select plan(50);
 
 select tests.create_user('ada');
 select tests.create_user('bob');
@@ -162,6 +162,14 @@ select is_empty('select * from accounts_private.active_account_ids()', 'unless i
 select results_eq(
     'select is_active, created from public.get_or_create_account()', 'values (false, false)',
     'an account that is switched off is still the user''s one account'
+);
+select results_eq('select is_active from public.list_accounts()', 'values (false)', 'it is listed');
+select results_eq(
+    $$select is_active from public.get_account(tests.account_of('ada'))$$, 'values (false)', 'answered by its id'
+);
+select results_eq(
+    $$select account_name from public.rename_account(tests.account_of('ada'), 'Off')$$, $$values ('Off')$$,
+    'and can be renamed'
 );
 
 -- Newest first: seen only with the limit of one account lifted

@@ -2,7 +2,7 @@
 -- that is not there fails, and so does an object without a row. The owner (postgres) is left out: it has them all.
 begin;
 \ir helpers.psql
-select plan(11);
+select plan(13);
 
 create temporary view matrix (subject, to_public, to_anon, to_authenticated, to_service_role) as
 values
@@ -98,6 +98,16 @@ from pg_proc as p
 inner join schemas as s on p.pronamespace = s.oid
 union all
 select
+    format('type %I.%I', s.nspname, t.typname) as subject,
+    'T' as kind,
+    t.typowner as owned_by,
+    tests.rights('T', t.typowner, t.typacl) as acl
+from pg_type as t
+inner join schemas as s on t.typnamespace = s.oid
+left join pg_class as c on t.typrelid = c.oid
+where t.typtype in ('e', 'd', 'r') or c.relkind = 'c'
+union all
+select
     format(
         'default privileges in %s on %s',
         coalesce(s.nspname, 'every schema'),
@@ -177,6 +187,13 @@ select throws_ok($$insert into public.user_accounts (account_name) values ('x')$
 select throws_ok('select public.list_accounts()', '42501', null, 'nor call a function');
 select throws_ok(
     'select accounts_private.active_account_ids()', '42501', null, 'nor enter the schema that is not exposed'
+);
+select tests.act_as_service_role();
+select throws_ok(
+    'select public.get_or_create_account()', '42501', null, 'a trusted service has no account of its own to ask for'
+);
+select lives_ok(
+    'truncate public.user_accounts', 'but rules over the table, which is why its key never leaves the server'
 );
 select tests.act_as('ada');
 select throws_ok(

@@ -25,7 +25,7 @@ create table public.user_accounts (
     constraint user_accounts_user_id_key unique (user_id),
     constraint user_accounts_user_id_fkey foreign key (user_id) references auth.users (id) on delete cascade,
     constraint user_accounts_account_name_length check (char_length(account_name) between 1 and 255),
-    -- Unicode category Cc, written out: what [[:cntrl:]] covers depends on the server's locale
+    -- Unicode category Cc, written out: what a named class covers is for each server and locale to say
     constraint user_accounts_account_name_no_control check (account_name !~ '[\u0001-\u001f\u007f-\u009f]'),
     -- Unicode property White_Space less the control characters, written out for the same reason
     constraint user_accounts_account_name_trimmed check (
