@@ -56,6 +56,9 @@ class Child:
             stdin: what it reads from its standard input: the place for secrets.
             user: the operating-system user that runs it; None for the one who runs this.
             stop_signal: what asks it to end.
+
+        Raises:
+            StackError: it cannot be started.
         """
         self.name = name
         self.log = log
@@ -73,6 +76,8 @@ class Child:
                 preexec_fn=self._die_with_parent,  # noqa: PLW1509 - one system call; no thread runs yet
                 **as_user(user),
             )
+        except OSError as error:
+            raise StackError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from None
         finally:
             os.close(descriptor)
         assert self._process.stdin is not None  # noqa: S101 - a pipe, as asked for above
@@ -119,7 +124,12 @@ class Child:
 
 def as_user(user: str | None) -> dict[str, Any]:
     """Arguments for subprocess that make a program run as `user`, with that user's rights alone; none for None."""
-    return {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+    if user is None:
+        return {}
+    try:
+        return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+    except KeyError:
+        raise StackError(f"this machine has no user {user!r}, as whom a part has to run that refuses root") from None
 
 
 def free_port(preferred: int | None = None) -> int:
