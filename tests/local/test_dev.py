@@ -93,6 +93,8 @@ def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Dev]
 
 def assert_all_end(processes: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=10)
+    for left_behind in alive:  # a test that fails leaves nothing behind either
+        left_behind.kill()
     assert alive == []
 
 
