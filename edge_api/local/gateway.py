@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 
-from edge_api.local.node import PROJECT, node
+from edge_api.local.node import PROJECT, node, tool_home
 from edge_api.local.processes import Child, StackError, accepts_connections
 
 ROLE: Final = "gateway"
@@ -35,8 +35,8 @@ def start(*, state: Path, port: int, database_url: str, keys: Keys) -> Child:
         "the Supabase gateway",
         [node(), _PROGRAM],
         log=state / "gateway.log",
-        cwd=state,
-        env={"PATH": os.defpath, "HOME": str(state), "LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1"},
+        cwd=tool_home(state),
+        env={"PATH": os.defpath, "HOME": str(tool_home(state)), "LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1"},
         stdin=json.dumps(_config(port, database_url, keys)).encode(),
     )
     try:

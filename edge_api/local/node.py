@@ -13,6 +13,7 @@ from edge_api.local.processes import StackError
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 _MODULES: Final = PROJECT / "node_modules"
+TOOLS_HOME: Final = "tools-home"
 
 
 def package_folder(name: str) -> Path:
@@ -46,13 +47,20 @@ def _supabase_cli() -> Path:
     return binary
 
 
-def supabase(arguments: Sequence[str], *, env: Mapping[str, str], home: Path) -> str:
+def tool_home(state: Path) -> Path:
+    """Where the node tools keep what they would otherwise put into the user's home."""
+    home = state / TOOLS_HOME
+    home.mkdir(mode=0o700, exist_ok=True)
+    return home
+
+
+def supabase(arguments: Sequence[str], *, env: Mapping[str, str], state: Path) -> str:
     """Run the official Supabase CLI in the project's folder.
 
     Args:
         arguments: its arguments. No secrets: other users can read them.
         env: variables for it, such as PGPASSWORD.
-        home: a folder for the files that it keeps.
+        state: the state folder.
 
     Returns:
         What it printed.
@@ -64,7 +72,7 @@ def supabase(arguments: Sequence[str], *, env: Mapping[str, str], home: Path) ->
         done = subprocess.run(
             [_supabase_cli(), *arguments],
             cwd=PROJECT,
-            env={"PATH": os.defpath, "HOME": str(home), "DO_NOT_TRACK": "1", **env},
+            env={"PATH": os.defpath, "HOME": str(tool_home(state)), "DO_NOT_TRACK": "1", **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

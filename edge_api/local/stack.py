@@ -11,18 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypedDict
 
 import httpx
 
 from edge_api.local import gateway as supabase_gateway
-from edge_api.local.node import supabase
+from edge_api.local.node import TOOLS_HOME, supabase
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
 from edge_api.local.processes import Child, StackError, free_port
 
 MIGRATOR: Final = "postgres"
 _ATTEMPTS: Final = 3
+# All that a run puts into its state folder.
+_OURS: Final = ("state.json*", "dev.env*", "lock", "api.log", "gateway.log", "postgres-*", TOOLS_HOME)
 
 
 class _Saved(TypedDict):
@@ -114,7 +117,8 @@ def run(
         report(f"the migrations are in ({time.monotonic() - now:.1f} s)")
 
         now = time.monotonic()
-        api, port = _on_free_port(api_port, lambda port: _start_api(state, port, supabase_url, keys.publishable))
+        start_api = partial(_start_api, state, supabase_url, keys.publishable)
+        api, port = _on_free_port(None, start_api) if api_port is None else (start_api(api_port), api_port)
         started(api, 1.5, now)
         yield Stack(cluster, supabase_url, keys, f"http://127.0.0.1:{port}", tuple(children))
 
@@ -141,7 +145,7 @@ def run_database(state: Path, *, postgres: PostgresVersion = 16) -> Iterator[Clu
 
 
 def reset(state: Path) -> None:
-    """Wipe the state folder and all data.
+    """Wipe all data, logs and secrets of a state folder, and the folder if nothing else is in it.
 
     Raises:
         StackError: a run is using it.
@@ -150,8 +154,15 @@ def reset(state: Path) -> None:
         return
     with _locked(state):
         home = cluster_home(state)
-        shutil.rmtree(state)
-        if home.exists():  # elsewhere than in the state folder
+        # by name: EDGE_STATE_DIR may point to a folder that holds other things too
+        for ours in (path for pattern in _OURS for path in state.glob(pattern)):
+            if ours.is_dir():
+                shutil.rmtree(ours)
+            else:
+                ours.unlink()
+        with suppress(OSError):  # not empty
+            state.rmdir()
+        if home != state.resolve() and home.exists():
             shutil.rmtree(home)
             with suppress(OSError):  # other stacks are in there
                 home.parent.rmdir()
@@ -225,11 +236,11 @@ def _push_migrations(cluster: Cluster, state: Path) -> None:
     supabase(
         ["db", "push", "--yes", f"--remote={cluster.url(MIGRATOR, with_password=False)}"],
         env=cluster.password_environment(MIGRATOR),
-        home=state,
+        state=state,
     )
 
 
-def _start_api(state: Path, port: int, supabase_url: str, publishable_key: str) -> Child:
+def _start_api(state: Path, supabase_url: str, publishable_key: str, port: int) -> Child:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EDGE_"))}
     api = Child(
         "the API",

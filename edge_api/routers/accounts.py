@@ -58,8 +58,6 @@ router = APIRouter(
 _ACCOUNT: Final = TypeAdapter(UserAccountResponse)
 _ACCOUNTS: Final = TypeAdapter(list[UserAccountResponse])
 _ONE_CREATED: Final = TypeAdapter(Annotated[list[GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
-
-
 _ONE_ACCOUNT_PROBLEMS: Final = documented(AccountNotFoundError, InvalidRequestError)
 
 

@@ -9,14 +9,14 @@ from edge_api.local.stack import MIGRATOR
 from tests.database.project import Project
 
 
-def findings(project: Project, database: str, home: Path) -> list[tuple[str, str]]:
+def findings(project: Project, database: str, state: Path) -> list[tuple[str, str]]:
     """All that the advisors find, security and performance, down to mere hints: what each is called and says."""
     url = project.cluster.url(MIGRATOR, with_password=False, database=database)
     printed = supabase(
         # the exit code would say that there is something, but not what
         ["db", "advisors", "--type=all", "--level=info", "--fail-on=none", "--output-format=json", f"--remote={url}"],
         env=project.cluster.password_environment(MIGRATOR),
-        home=home,
+        state=state,
     )
     results: list[dict[str, Any]] = json.loads(printed)["results"]
     return [(result["name"], result["detail"]) for result in results]

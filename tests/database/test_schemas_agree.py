@@ -117,14 +117,14 @@ def differences_from_the_catalogs(connection: psycopg.Connection) -> list[str]:
     return said
 
 
-def differences_from_the_generated_types(project: Project, database: str, home: Path) -> list[str]:
+def differences_from_the_generated_types(project: Project, database: str, state: Path) -> list[str]:
     """The table only: the generator makes no Python types of functions."""
     url = project.cluster.url(MIGRATOR, with_password=False, database=database)
     module = ast.parse(
         supabase(
             ["gen", "types", "--lang=python", f"--remote={url}"],
             env=project.cluster.password_environment(MIGRATOR),
-            home=home,
+            state=state,
         )
     )
     models = {

@@ -215,6 +215,22 @@ def test_reset_wipes_everything(environment: dict[str, str]) -> None:
         dev.auth("signup", "ada@example.com")
 
 
+def test_reset_leaves_alone_what_is_not_its_own(environment: dict[str, str]) -> None:
+    """EDGE_STATE_DIR may well be set to a folder that holds other things."""
+    state = Path(environment["EDGE_STATE_DIR"])
+    (state / "thesis").mkdir()
+    (state / "thesis" / "chapter-1.txt").write_text("years of work")
+    with running(DEV, environment) as dev:
+        dev.process.terminate()
+        dev.finish()
+    assert len(list(state.iterdir())) > 5
+    subprocess.run([*DEV[:-1], "reset"], env=environment, timeout=30, check=True)
+    assert list(state.iterdir()) == [state / "thesis"]
+    assert (state / "thesis" / "chapter-1.txt").read_text() == "years of work"
+    (state / "thesis" / "chapter-1.txt").unlink()
+    (state / "thesis").rmdir()
+
+
 def test_a_state_folder_that_others_cannot_enter_will_do(environment: dict[str, str]) -> None:
     """Below root's home, say, where PostgreSQL's own user cannot go."""
     private = Path(environment["EDGE_STATE_DIR"])
