@@ -1,13 +1,10 @@
 """The command `edge-api`."""
 
 import argparse
-import logging
 import signal
 import sys
 
-import uvicorn
-
-from edge_api.main import create_app
+from edge_api import server
 from edge_api.settings import InvalidSettingsError, Settings
 
 
@@ -20,16 +17,7 @@ def serve() -> int:
     except InvalidSettingsError as error:
         print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log a line for each call to Supabase
-    uvicorn.run(
-        create_app(settings),
-        host=settings.edge_api_host,
-        port=settings.edge_api_port,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=3,
-    )
+    server.serve(settings)
     return 0
 
 

@@ -1,20 +1,23 @@
 """Everything that can go wrong for a client: one class a problem, one table from Supabase's errors to them."""
 
-import logging
 from collections.abc import Iterator
 from http import HTTPMethod, HTTPStatus
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.stdlib import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE: Final = "application/problem+json"
+_CLIENT_CLOSED_REQUEST: Final = 499  # as nginx has it
 
 
 class InvalidField(BaseModel):
@@ -116,6 +119,15 @@ class AccountExistsError(ApiError):
     detail = "You have an account already. GET /api/accounts or POST /api/accounts/get-or-create answers it."
 
 
+class BodyTimeoutError(ApiError):
+    """The request's body does not arrive."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "body_timeout"
+    detail = "The body took too long to arrive."
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+
+
 class BodyTooLargeError(ApiError):
     """The request's body is over the limit."""
 
@@ -125,11 +137,11 @@ class BodyTooLargeError(ApiError):
 
 
 class UnsupportedMediaTypeError(ApiError):
-    """The request's body is not declared as JSON."""
+    """The request's body is not declared as JSON, or compressed."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     code = "unsupported_media_type"
-    detail = "The body must be JSON, with the header 'Content-Type: application/json'."
+    detail = "The body must be JSON, not compressed, with the header 'Content-Type: application/json'."
 
 
 class InvalidRequestError(ApiError):
@@ -156,6 +168,19 @@ class BadUpstreamError(ApiError):
 
 class FunctionMissingError(BadUpstreamError):
     """The project lacks a function that its migrations make."""
+
+
+class PathMissingError(BadUpstreamError):
+    """The project has nothing at this path: not the REST or Auth server that belongs there."""
+
+
+class OverloadedError(ApiError):
+    """More calls are under way than this process takes on."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "overloaded"
+    detail = "Too many calls are under way. Try again shortly."
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
 class UpstreamUnavailableError(ApiError):
@@ -202,6 +227,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "57P03": UpstreamUnavailableError,  # cannot_connect_now
 }
 _BY_STATUS: dict[int, type[ApiError]] = {
+    HTTPStatus.NOT_FOUND: PathMissingError,
     HTTPStatus.TOO_MANY_REQUESTS: UpstreamUnavailableError,
     HTTPStatus.BAD_GATEWAY: UpstreamUnavailableError,
     HTTPStatus.SERVICE_UNAVAILABLE: UpstreamUnavailableError,
@@ -241,7 +267,7 @@ def from_upstream(status: int, code: str | None) -> ApiError:
         return InvalidTokenError() if status == HTTPStatus.UNAUTHORIZED else PermissionDeniedError()
     problem = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
     if problem is None:
-        logger.error("Supabase answered status %d with code %s, which no call here expects", status, code)
+        logger.error("Supabase answered what no call here expects", upstream_status=status, upstream_code=code)
         problem = BadUpstreamError
     return problem()
 
@@ -307,17 +333,45 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _on_crash(request: Request, _error: Exception) -> JSONResponse:
-    # Answered outside of the middleware that adds the header.
-    return _response(request, ApiError(), {"X-Request-ID": request.state.request_id})
+def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)  # for the log; nobody is there to read it
+
+
+class _CrashMiddleware:
+    """Answers an error that nobody expected.
+
+    Starlette's own would do so outside of all other middleware, and raise the error, with whatever its message holds,
+    once more for the server to log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noticing_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing_send)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            logger.error("crash", exc_info=error)
+            if not started:  # else the server sees that the answer is not whole, and ends the connection
+                await _response(Request(scope), ApiError())(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error answer of `app` a problem document."""
+    """Make every error answer of `app` a problem document. Comes before any other middleware is added."""
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(Exception, _on_crash)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_middleware(_CrashMiddleware)
 
 
 def documented(*problems: type[ApiError]) -> dict[int | str, dict[str, Any]]:

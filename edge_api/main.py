@@ -5,12 +5,15 @@ from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from pydantic.json_schema import models_json_schema
 
 from edge_api import __version__, docs, errors
-from edge_api.middleware import RequestIdMiddleware
+from edge_api.middleware import RequestMiddleware
 from edge_api.routers import accounts, health
 from edge_api.settings import Settings
+from edge_api.signing_keys import SigningKeys
+from edge_api.tokens import Authenticator
 from edge_api.upstream import Supabase
 
 DESCRIPTION = """\
@@ -24,6 +27,8 @@ class State(TypedDict):
     """What lives as long as the application, found in `request.state`."""
 
     supabase: Supabase
+    authenticate: Authenticator
+    readiness: health.Readiness
 
 
 class EdgeApi(FastAPI):
@@ -48,21 +53,36 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        async with Supabase.connect(settings) as supabase:
-            yield {"supabase": supabase}
+        async with Supabase.connect(settings) as supabase, SigningKeys(supabase.published_keys) as keys:
+            yield {
+                "supabase": supabase,
+                "authenticate": Authenticator(settings, keys),
+                "readiness": health.Readiness(supabase),
+            }
 
     app = EdgeApi(
         title="Accounts API",
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.edge_docs else None,
         docs_url=None,  # see edge_api.docs
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what client generators make method names of
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
-    app.add_middleware(RequestIdMiddleware)
     errors.install(app)
+    if settings.edge_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.edge_cors_origins,
+            allow_methods=["GET", "POST", "PATCH"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+        )
+    app.add_middleware(RequestMiddleware)
     app.include_router(accounts.router)
     app.include_router(health.router)
-    docs.install(app)
+    if settings.edge_docs:
+        docs.install(app)
     return app

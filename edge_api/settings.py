@@ -1,11 +1,12 @@
 """Settings, read from the environment once at the start."""
 
-from typing import Annotated, Self
+from ipaddress import ip_network
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import jwt
-from pydantic import AfterValidator, AliasChoices, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class InvalidSettingsError(Exception):
@@ -39,6 +40,25 @@ def _publishable_key(value: str) -> str:
     return value
 
 
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    """Refuse what a browser would never send as an origin, and so would never match."""
+    if value != "*" and _project_url(value) != value:
+        raise ValueError("must be origins such as https://app.example.com, separated by commas")
+    return value
+
+
+def _proxy(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError("must be IP addresses or networks, separated by commas") from None
+    return value
+
+
 class Settings(BaseSettings):
     """What `edge-api serve` needs to know. Each field is the environment variable of the same name in upper case."""
 
@@ -57,6 +77,32 @@ class Settings(BaseSettings):
         float, Field(gt=0, le=60, description="Seconds of that for making a connection.")
     ] = 3.0
     edge_upstream_connections: Annotated[int, Field(ge=1, le=1000, description="Connections to Supabase at most.")] = 32
+    edge_upstream_waiting: Annotated[
+        int, Field(ge=0, le=10_000, description="Calls that may wait for one of them; any more are refused at once.")
+    ] = 128
+    edge_token_issuer: Annotated[
+        str | None, Field(description="Who issues the users' tokens, if not SUPABASE_URL with /auth/v1.")
+    ] = None
+    edge_token_allow_hs256: Annotated[
+        bool, Field(description="Pass tokens signed with a shared secret on, though the project publishes keys.")
+    ] = False
+    edge_cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(description="The web origins whose pages may call, separated by commas."),
+    ] = ()
+    edge_trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_proxy)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(description="The addresses of proxies whose X-Forwarded-* headers are believed, separated by commas."),
+    ] = ()
+    edge_docs: Annotated[bool, Field(description="Whether /docs and /openapi.json are there.")] = True
+    edge_log_level: Literal["debug", "info", "warning", "error"] = "info"
+    edge_log_format: Annotated[
+        Literal["json", "console"] | None, Field(description="console at a terminal and json elsewhere, unless set.")
+    ] = None
 
     @classmethod
     def from_environment(cls) -> Self:

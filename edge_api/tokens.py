@@ -1,30 +1,34 @@
-"""Who calls: what can be told from a token without a secret.
+"""Who calls: a user's access token, looked at before anything is done for it.
 
-Whether a token is genuine is for Supabase to say, which holds the key; a token that passes here has proved nothing.
-What is refused here would be refused there too, only later.
+Where the project publishes its signing keys, a token that passes here is genuine. Where it signs with a shared secret,
+which is not for this process to know, only its form is looked at, and Supabase decides. Either way Supabase, to which
+the token goes, checks it again: what is refused here would be refused there too, only later.
 """
 
 import re
 from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
 
 import jwt
 from fastapi import Request
 from jwt.types import Options
+from jwt.utils import base64url_decode
+from structlog.contextvars import bind_contextvars
 
+from edge_api import strict_json
 from edge_api.errors import InvalidTokenError, MissingTokenError, NotAUserError
+from edge_api.settings import Settings
+from edge_api.signing_keys import ALGORITHMS, SigningKeys
 
 # Supabase's access tokens have 500 to 2,000 characters; servers in between refuse headers over 8 KiB.
-_MAX_TOKEN_LENGTH = 8192
+_MAX_TOKEN_LENGTH: Final = 8192
 # RFC 7519 on RFC 7515's compact form
-_COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_CHECKED_WITHOUT_KEY: Options = {
-    "verify_signature": False,
-    "verify_exp": True,
-    "verify_nbf": True,
-    "require": ["exp"],
-}
+_COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_AUDIENCE: Final = "authenticated"
+_SHARED_SECRET: Final = "HS256"  # noqa: S105 - an algorithm's name
 # Clocks differ; Supabase's own servers allow 30 s as well.
-_LEEWAY_SECONDS = 30
+_LEEWAY_SECONDS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +36,94 @@ class Caller:
     """The user on whose behalf a call is made."""
 
     token: str = field(repr=False)
+    user_id: UUID
 
 
-def authenticate(request: Request) -> Caller:
-    """The caller of a request.
+def _claims(text: bytes) -> dict[str, Any]:
+    """Parse a part of a token, in which no name may come twice: of two, Supabase might take the other one."""
+    parsed = strict_json.loads(text)
+    if not isinstance(parsed, dict):
+        raise jwt.DecodeError
+    return parsed
 
-    Raises:
-        MissingTokenError: no bearer token, or more than one Authorization header.
-        InvalidTokenError: not a JWT, or expired.
-        NotAUserError: the role is not `authenticated`.
-    """
-    headers = request.headers.getlist("authorization")
-    if len(headers) != 1:
-        raise MissingTokenError
-    scheme, _, token = headers[0].partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
-        raise MissingTokenError
-    if len(token) > _MAX_TOKEN_LENGTH or not _COMPACT_JWS.fullmatch(token):
-        raise InvalidTokenError
-    try:
-        claims = jwt.decode(token, options=_CHECKED_WITHOUT_KEY, leeway=_LEEWAY_SECONDS)
-    except (jwt.PyJWTError, ArithmeticError, RecursionError):  # "exp": 1e999, or a payload nested too deep
-        raise InvalidTokenError from None
-    if claims.get("role") != "authenticated":
-        raise NotAUserError
-    return Caller(token)
+
+class _StrictJWT(jwt.PyJWT):
+    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:  # made to be overridden
+        return _claims(decoded["payload"])
+
+
+_jwt: Final = _StrictJWT()
+
+
+class Authenticator:
+    """Tells who calls."""
+
+    def __init__(self, settings: Settings, keys: SigningKeys) -> None:
+        self._issuer = settings.edge_token_issuer or f"{settings.supabase_url}/auth/v1"
+        self._shared_secret_too = settings.edge_token_allow_hs256
+        self._keys = keys
+
+    async def __call__(self, request: Request) -> Caller:
+        """The caller of a request.
+
+        Raises:
+            MissingTokenError: no bearer token, or more than one Authorization header.
+            InvalidTokenError: not a JWT, expired, or provably not genuine.
+            NotAUserError: the role is not `authenticated`.
+            UpstreamUnavailableError: the keys to prove it with cannot be had.
+        """
+        headers = request.headers.getlist("authorization")
+        if len(headers) != 1:
+            raise MissingTokenError
+        scheme, _, token = headers[0].partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise MissingTokenError
+        if len(token) > _MAX_TOKEN_LENGTH or not _COMPACT_JWS.fullmatch(token):
+            raise InvalidTokenError
+        try:
+            claims = await self._verified(token)
+            if claims.get("role") != "authenticated":
+                raise NotAUserError
+            return Caller(token, UUID(claims["sub"]))
+        # the last four: claims of other types and sizes than anybody would sign
+        except (
+            jwt.PyJWTError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ) as e:
+            bind_contextvars(refused=type(e).__name__)
+            raise InvalidTokenError from None
+
+    async def _verified(self, token: str) -> dict[str, Any]:
+        """The claims of a token, checked as far as can be without a secret."""
+        header = _claims(base64url_decode(token.partition(".")[0]))
+        algorithm, key_id = header["alg"], header.get("kid")
+        options: Options = {"require": ["exp"], "verify_signature": True}
+        if algorithm == _SHARED_SECRET:
+            # never tried against a published key, which everybody has
+            if await self._keys.published() and not self._shared_secret_too:
+                raise jwt.InvalidAlgorithmError
+            options = {**options, "verify_signature": False, "verify_exp": True, "verify_nbf": True}
+            return _jwt.decode(token, options=options, leeway=_LEEWAY_SECONDS)
+        if algorithm not in ALGORITHMS:
+            raise jwt.InvalidAlgorithmError
+        problem: jwt.PyJWTError = jwt.InvalidSignatureError()
+        for key in await self._keys.matching(algorithm, key_id):
+            try:
+                return _jwt.decode(
+                    token,
+                    key,
+                    [algorithm],
+                    options=options,
+                    audience=_AUDIENCE,
+                    issuer=self._issuer,
+                    leeway=_LEEWAY_SECONDS,
+                )
+            except jwt.InvalidSignatureError as error:  # of several keys without an id, another one may fit
+                problem = error
+        raise problem

@@ -2,19 +2,29 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Mapping
+import re
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import httpx
-from postgrest import APIError, AsyncPostgrestClient
+from postgrest import AsyncPostgrestClient
 from pydantic import TypeAdapter, ValidationError
+from structlog.contextvars import bind_contextvars
+from structlog.stdlib import get_logger
 
 from edge_api.errors import (
+    ApiError,
     BadUpstreamError,
     FunctionMissingError,
     InvalidTokenError,
+    OverloadedError,
+    PathMissingError,
     PermissionDeniedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -22,30 +32,93 @@ from edge_api.errors import (
 )
 from edge_api.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 T = TypeVar("T")
 
 # Below the 5 s after which Node servers (the embedded gateway) close an idle connection: one that the other side is
 # closing just now would cost a call. Hosted gateways wait longer.
 _KEEPALIVE_SECONDS: Final = 4.0
+# Callers wait for the first keys.
+_KEYS_SECONDS: Final = 3.0
+# An answer here is one account of 1 KiB, or the project's keys.
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+_ERROR_CODE: Final = re.compile(r"[0-9A-Z]{5,10}")  # PostgREST's, or an SQLSTATE; anything else could be anything
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 
 
-async def _raise_problem(response: httpx.Response) -> None:
-    """Turn an error answer into what the client shall read.
+@dataclass(frozen=True, slots=True)
+class Function(Generic[T]):
+    """An SQL function of the project.
 
-    Done here, as the answer comes in, because the status is gone later: the library's APIError has the body's code
-    only, and bodies of proxies in between have none.
+    Args:
+        name: its name.
+        returns: what the answer must look like.
+        repeatable: whether a second call does no harm; then a call whose connection broke is made once more.
     """
-    if response.is_success:
-        return
-    await response.aread()
-    try:
-        body = json.loads(response.content)
-    except ValueError:
-        body = None
-    code = body.get("code") if isinstance(body, dict) else None
-    raise from_upstream(response.status_code, code if isinstance(code, str) else None)
+
+    name: str
+    returns: TypeAdapter[T]
+    repeatable: bool = False
+
+
+class _ConnectionBrokenError(UpstreamUnavailableError):
+    """There was a connection, and it ended before an answer began."""
+
+
+class _Transport(httpx.AsyncClient):
+    """The HTTP client below the library: aiohttp, for a third of httpx's CPU time, behind httpx's interface.
+
+    It returns successful answers only; all else is raised, as what the client shall read. Done here because the status
+    is gone later: the library's error has the body's code only, and bodies of proxies in between have none.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        super().__init__(transport=httpx.AsyncBaseTransport(), trust_env=False)  # never used: `request` is replaced
+        self._session = session
+        # The library looks here for a wish to count the rows, which is never made.
+        self._request = httpx.Request("POST", "")
+
+    async def request(self, method: str, url: httpx.URL | str, **kwargs: Any) -> httpx.Response:  # noqa: ANN401 - httpx has a dozen
+        """Make a request. Of httpx's arguments it takes `content` and `headers`.
+
+        Raises:
+            ApiError: the answer is no success, or there is none.
+        """
+        try:
+            async with self._session.request(
+                method,
+                str(url),
+                data=kwargs.get("content"),
+                headers=kwargs["headers"],
+                allow_redirects=False,  # a token goes to no other address than the one that was configured
+            ) as answer:
+                status, headers, content = answer.status, answer.headers, await _bounded(answer.content)
+        # the order matters: a connection that cannot be made in time is a TimeoutError too
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
+            raise UpstreamUnavailableError from error
+        except TimeoutError as error:
+            raise UpstreamTimeoutError from error
+        except aiohttp.ClientConnectionError as error:
+            raise _ConnectionBrokenError from error
+        except aiohttp.ClientError as error:  # no HTTP, or an answer that breaks off
+            raise BadUpstreamError from error
+        if httpx.codes.is_success(status):
+            return httpx.Response(status, headers=headers, content=content, request=self._request)
+        try:
+            body = json.loads(content)
+        except (ValueError, RecursionError):
+            body = None
+        code = body.get("code") if isinstance(body, dict) else None
+        raise from_upstream(status, code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else None)
+
+
+async def _bounded(stream: aiohttp.StreamReader) -> bytes:
+    content = bytearray()
+    async for chunk in stream.iter_any():
+        content += chunk
+        if len(content) > _MAX_ANSWER_BYTES:
+            raise BadUpstreamError from aiohttp.ClientPayloadError("too long")
+    return bytes(content)
 
 
 class Supabase:
@@ -55,38 +128,44 @@ class Supabase:
     one call it belongs to.
     """
 
-    def __init__(self, settings: Settings, session: httpx.AsyncClient) -> None:
-        self._url = f"{settings.supabase_url}/rest/v1"
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._url = settings.supabase_url
         self._publishable_key = settings.supabase_publishable_key
         self._timeout = settings.edge_upstream_timeout
-        self._session = session
+        self._most_under_way = settings.edge_upstream_connections + settings.edge_upstream_waiting
+        self._under_way = 0
+        self._transport = _Transport(session)
 
     @classmethod
     @asynccontextmanager
     async def connect(cls, settings: Settings) -> AsyncIterator[Self]:
         """Open the pool of connections, and close it at the end."""
-        async with httpx.AsyncClient(
-            timeout=httpx.Timeout(settings.edge_upstream_timeout, connect=settings.edge_upstream_connect_timeout),
-            limits=httpx.Limits(
-                max_connections=settings.edge_upstream_connections,
-                max_keepalive_connections=settings.edge_upstream_connections,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
+        host = urlsplit(settings.supabase_url)
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(
+                total=settings.edge_upstream_timeout,
+                connect=settings.edge_upstream_connect_timeout,  # waiting for one of the pool included
             ),
-            follow_redirects=False,  # a token goes to no other address than the one that was configured
-            event_hooks={"response": [_raise_problem]},
+            connector=aiohttp.TCPConnector(
+                limit=settings.edge_upstream_connections, keepalive_timeout=_KEEPALIVE_SECONDS
+            ),
+            # the environment is read once, and for proxies only: .netrc could replace the user's token
+            proxy=None if proxy_bypass(host.netloc) else getproxies().get(host.scheme),
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "edge-api"},
+            cookie_jar=aiohttp.DummyCookieJar(),  # nothing of one user's answer goes with another's call
+            auto_decompress=False,  # a small answer could become a large one
         ) as session:
             yield cls(settings, session)
 
     async def rpc(
-        self, function: str, params: Mapping[str, Any], *, token: str | None, returns: TypeAdapter[T], request_id: str
+        self, function: Function[T], params: dict[str, str] | None = None, *, token: str | None, request_id: str
     ) -> T:
         """Call an SQL function.
 
         Args:
-            function: its name.
-            params: its arguments by name, as JSON values.
+            function: which.
+            params: its arguments by name.
             token: the access token of the user on whose behalf the call is made; None calls as `anon`.
-            returns: what the answer must look like.
             request_id: sent along, to find the call again in the logs over there.
 
         Returns:
@@ -95,41 +174,79 @@ class Supabase:
         Raises:
             ApiError: the call failed; the error is fit for the client.
         """
+        if self._under_way >= self._most_under_way:
+            raise OverloadedError
+        self._under_way += 1
+        since = time.perf_counter()
+        try:
+            data = await self._call(function, params or {}, token, request_id)
+        except ApiError as error:
+            if isinstance(error, BadUpstreamError | UpstreamTimeoutError | UpstreamUnavailableError):
+                logger.warning("Supabase failed", function=function.name, cause=type(error.__cause__ or error).__name__)
+            raise
+        finally:
+            self._under_way -= 1
+            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1))
+        try:
+            return function.returns.validate_python(data)
+        except ValidationError as error:
+            differences = [
+                f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['type']}"
+                for problem in error.errors(include_url=False, include_context=False, include_input=False)[:10]
+            ]
+            logger.error("Supabase answered in another shape", function=function.name, differences=differences)
+            raise BadUpstreamError from None
+
+    async def _call(
+        self, function: Function[Any], params: dict[str, str], token: str | None, request_id: str
+    ) -> object:
         headers = {"apikey": self._publishable_key, "X-Request-ID": request_id}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        # A few microseconds: it opens nothing, and leaves the headers of the shared session alone.
-        client = AsyncPostgrestClient(self._url, headers=headers, http_client=self._session, retry_enabled=False)
+        # A few microseconds: it opens nothing, and leaves the headers of the shared transport alone.
+        client = AsyncPostgrestClient(
+            f"{self._url}/rest/v1", headers=headers, http_client=self._transport, retry_enabled=False
+        )
         try:
-            async with asyncio.timeout(self._timeout):  # the whole call, waiting for a connection included
-                answer = await client.rpc(function, dict(params)).execute()
-        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
-            logger.warning("Supabase did not answer %s within %s s", function, self._timeout)
+            async with asyncio.timeout(self._timeout):  # for both tries together
+                try:
+                    return (await client.rpc(function.name, params).execute()).data
+                except _ConnectionBrokenError:  # such as a pooled one that the other side closed in the same moment
+                    if not function.repeatable:
+                        raise
+                    return (await client.rpc(function.name, params).execute()).data
+        except TimeoutError:
             raise UpstreamTimeoutError from None
-        except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            logger.warning("Supabase cannot be reached for %s: %s", function, type(error).__name__)
-            raise UpstreamUnavailableError from None
-        except (httpx.HTTPError, APIError, ValueError, RecursionError) as error:
-            logger.error("Supabase answered %s with what is not JSON: %s", function, type(error).__name__)
-            raise BadUpstreamError from None
-        try:
-            return returns.validate_python(answer.data)
-        except ValidationError as error:
-            differences = "; ".join(
-                f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['type']}"
-                for problem in error.errors(include_url=False, include_context=False, include_input=False)[:10]
-            )
-            logger.error("Supabase answered %s in another shape: %s", function, differences)
+        except RecursionError:  # the library's JSON parser, on an answer that nests too deep
             raise BadUpstreamError from None
 
-    async def has_function(self, function: str, params: Mapping[str, Any], *, request_id: str) -> bool:
+    async def published_keys(self) -> object:
+        """The keys that users' tokens are signed with: a JSON Web Key Set. Empty where there is no Auth server.
+
+        Raises:
+            ApiError: there is no such answer.
+        """
+        try:
+            async with asyncio.timeout(min(self._timeout, _KEYS_SECONDS)):
+                answer = await self._transport.request(
+                    "GET", f"{self._url}/auth/v1/.well-known/jwks.json", headers={"apikey": self._publishable_key}
+                )
+            return json.loads(answer.content)
+        except PathMissingError:
+            return {"keys": []}
+        except TimeoutError:
+            raise UpstreamTimeoutError from None
+        except (ValueError, RecursionError):
+            raise BadUpstreamError from None
+
+    async def has_function(self, function: str, params: dict[str, str]) -> bool:
         """Whether the project has the SQL function: without a token, an existing one refuses to run.
 
         Raises:
             ApiError: Supabase did not say.
         """
         try:
-            await self.rpc(function, params, token=None, returns=_ANYTHING, request_id=request_id)
+            await self._call(Function(function, _ANYTHING), params, None, "readiness")
         except FunctionMissingError:
             return False
         except (InvalidTokenError, PermissionDeniedError):

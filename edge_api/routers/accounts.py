@@ -1,21 +1,24 @@
 """The accounts endpoints: each forwards to the SQL function that does the work."""
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, Security, status
 from fastapi.security import HTTPBearer
 from pydantic import Field, TypeAdapter
+from structlog.contextvars import bind_contextvars
 
 from edge_api.errors import (
     AccountExistsError,
     AccountNotFoundError,
     BadUpstreamError,
+    BodyTimeoutError,
     BodyTooLargeError,
     InvalidRequestError,
     InvalidTokenError,
     MissingTokenError,
     NotAUserError,
+    OverloadedError,
     PermissionDeniedError,
     UnsupportedMediaTypeError,
     UpstreamTimeoutError,
@@ -31,7 +34,8 @@ from edge_api.schemas.account_schemas import (
     RenameAccountRequest,
     UserAccountResponse,
 )
-from edge_api.upstream import Supabase
+from edge_api.tokens import Caller
+from edge_api.upstream import Function, Supabase
 
 T = TypeVar("T")
 
@@ -48,17 +52,36 @@ router = APIRouter(
         InvalidTokenError,
         NotAUserError,
         PermissionDeniedError,
+        BodyTimeoutError,
         BodyTooLargeError,
         BadUpstreamError,
         UpstreamUnavailableError,
+        OverloadedError,
         UpstreamTimeoutError,
     ),
 )
 
-_ACCOUNT: Final = TypeAdapter(UserAccountResponse)
 _ACCOUNTS: Final = TypeAdapter(list[UserAccountResponse])
-_ONE_CREATED: Final = TypeAdapter(Annotated[list[GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
+_LIST: Final = Function("list_accounts", _ACCOUNTS, repeatable=True)
+_CREATE: Final = Function("create_account", TypeAdapter(UserAccountResponse))
+_GET_OR_CREATE: Final = Function(
+    "get_or_create_account",
+    TypeAdapter(Annotated[list[GetOrCreateAccountRow], Field(min_length=1, max_length=1)]),
+    repeatable=True,
+)
+_GET: Final = Function("get_account", _ACCOUNTS, repeatable=True)
+_RENAME: Final = Function("rename_account", _ACCOUNTS)
+
 _ONE_ACCOUNT_PROBLEMS: Final = documented(AccountNotFoundError, InvalidRequestError)
+
+
+def _links(account_id: str) -> dict[str, Any]:
+    """The OpenAPI description of where the id in an answer leads."""
+    parameters = {"account_id": f"$response.body#{account_id}"}
+    return {
+        operation: {"operationId": operation, "parameters": parameters}
+        for operation in ("get_account", "rename_account")
+    }
 
 
 def _found(accounts: list[UserAccountResponse]) -> UserAccountResponse:
@@ -73,23 +96,23 @@ class CallerRpc:
 
     def __init__(self, request: Request) -> None:
         self._supabase: Supabase = request.state.supabase
-        self._token: str = request.state.caller.token
+        self._caller: Caller = request.state.caller
         self._request_id: str = request.state.request_id
 
-    async def __call__(self, function: str, returns: TypeAdapter[T], **params: str) -> T:
+    async def __call__(self, function: Function[T], **params: str) -> T:
         """Call `function` with `params`; raises ApiError."""
-        return await self._supabase.rpc(
-            function, params, token=self._token, returns=returns, request_id=self._request_id
-        )
+        answer = await self._supabase.rpc(function, params, token=self._caller.token, request_id=self._request_id)
+        bind_contextvars(user_id=str(self._caller.user_id))  # Supabase accepted the token
+        return answer
 
 
 Rpc = Annotated[CallerRpc, Depends()]
 
 
-@router.get("", summary="List your accounts")
+@router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
 async def list_accounts(rpc: Rpc) -> ListAccountsResponse:
     """All your accounts, newest first. A new user has none."""
-    accounts = await rpc("list_accounts", _ACCOUNTS)
+    accounts = await rpc(_LIST)
     return ListAccountsResponse(accounts=accounts, count=len(accounts))
 
 
@@ -98,7 +121,10 @@ async def list_accounts(rpc: Rpc) -> ListAccountsResponse:
     summary="Create your account",
     status_code=status.HTTP_201_CREATED,
     responses={
-        201: {"headers": {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}}},
+        201: {
+            "headers": {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}},
+            "links": _links("/id"),
+        },
         **documented(AccountExistsError, UnsupportedMediaTypeError, InvalidRequestError),
     },
 )
@@ -106,25 +132,29 @@ async def create_account(
     body: CreateAccountRequest, rpc: Rpc, request: Request, response: Response
 ) -> UserAccountResponse:
     """Make your account under a name of your choice. Each user has one at most."""
-    account = await rpc("create_account", _ACCOUNT, account_name=body.account_name)
+    account = await rpc(_CREATE, account_name=body.account_name)
     response.headers["Location"] = request.app.url_path_for("get_account", account_id=account.id)
     return account
 
 
-@router.post("/get-or-create", summary="Get your account, making it if need be")
+@router.post(
+    "/get-or-create",
+    summary="Get your account, making it if need be",
+    responses={200: {"links": _links("/account/id")}},
+)
 async def get_or_create_account(rpc: Rpc) -> GetOrCreateAccountResponse:
     """Your account; if you have none, one named "Default Alpaca Account" is made.
 
     Safe to call any number of times, also at the same moment. Takes no body.
     """
-    (account,) = await rpc("get_or_create_account", _ONE_CREATED)
+    (account,) = await rpc(_GET_OR_CREATE)
     return GetOrCreateAccountResponse(account=account, created=account.created)
 
 
 @router.get("/{account_id}", summary="Get one account", responses=_ONE_ACCOUNT_PROBLEMS)
 async def get_account(account_id: UUID, rpc: Rpc) -> UserAccountResponse:
     """Your account with this id."""
-    return _found(await rpc("get_account", _ACCOUNTS, account_id=str(account_id)))
+    return _found(await rpc(_GET, account_id=str(account_id)))
 
 
 @router.patch(
@@ -134,4 +164,4 @@ async def get_account(account_id: UUID, rpc: Rpc) -> UserAccountResponse:
 )
 async def rename_account(account_id: UUID, body: RenameAccountRequest, rpc: Rpc) -> UserAccountResponse:
     """Give your account another name."""
-    return _found(await rpc("rename_account", _ACCOUNTS, account_id=str(account_id), account_name=body.account_name))
+    return _found(await rpc(_RENAME, account_id=str(account_id), account_name=body.account_name))

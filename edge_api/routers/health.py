@@ -1,12 +1,13 @@
 """Is the process alive, and can it serve?"""
 
 import asyncio
+import time
 from typing import Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from edge_api.errors import ApiError, MigrationsMissingError, SupabaseUnreachableError, documented
+from edge_api.errors import ApiError, MigrationsMissingError, NotReadyError, SupabaseUnreachableError, documented
 from edge_api.upstream import Supabase
 
 router = APIRouter(tags=["health"])
@@ -20,6 +21,34 @@ FUNCTIONS: Final[dict[str, dict[str, str]]] = {
     "get_account": {"account_id": _ID},
     "rename_account": {"account_id": _ID, "account_name": "x"},
 }
+# Whoever asks, and however often, Supabase is asked once in this time.
+_SECONDS: Final = 1.0
+
+
+class Readiness:
+    """Whether Supabase answers and has the functions, as of a second ago at most."""
+
+    def __init__(self, supabase: Supabase) -> None:
+        self._supabase = supabase
+        self._check: asyncio.Task[type[NotReadyError] | None] | None = None
+        self._stale_at = 0.0
+
+    async def problem(self) -> type[NotReadyError] | None:
+        """What is missing, or None."""
+        if self._check is None or (self._check.done() and time.monotonic() >= self._stale_at):
+            self._check = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._check)  # others wait for it too
+
+    async def _ask(self) -> type[NotReadyError] | None:
+        try:
+            there = await asyncio.gather(
+                *(self._supabase.has_function(function, params) for function, params in FUNCTIONS.items())
+            )
+        except ApiError:
+            return SupabaseUnreachableError
+        finally:
+            self._stale_at = time.monotonic() + _SECONDS
+        return None if all(there) else MigrationsMissingError
 
 
 class HealthResponse(BaseModel):
@@ -47,16 +76,7 @@ async def healthz() -> HealthResponse:
 )
 async def readyz(request: Request) -> ReadyResponse:
     """200 when Supabase answers and its database has the accounts functions; else 503 with which of the two failed."""
-    supabase: Supabase = request.state.supabase
-    try:
-        there = await asyncio.gather(
-            *(
-                supabase.has_function(function, params, request_id=request.state.request_id)
-                for function, params in FUNCTIONS.items()
-            )
-        )
-    except ApiError:
-        raise SupabaseUnreachableError from None
-    if not all(there):
-        raise MigrationsMissingError
+    readiness: Readiness = request.state.readiness
+    if problem := await readiness.problem():
+        raise problem
     return ReadyResponse()

@@ -1,0 +1,131 @@
+"""The web server around the application: uvicorn, with bounds that it lacks."""
+
+import asyncio
+import logging
+import math
+import sys
+from http import HTTPStatus
+from typing import Final
+from uuid import uuid4
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from edge_api import logs
+from edge_api.errors import MEDIA_TYPE, Problem
+from edge_api.main import create_app
+from edge_api.settings import Settings
+
+# More than the application's own limit for a body, which it answers with 408; this one just ends the connection.
+_REQUEST_SECONDS: Final = 15.0
+_MAX_HEAD_BYTES: Final = 32 * 1024
+# The application refuses a body that is too large and lets the rest of it pass, so that its answer gets through.
+_MAX_REQUEST_BYTES: Final = 1024 * 1024
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which by itself reads a request's head at any length and waits for it for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Expect a first request."""
+        super().connection_made(transport)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._end_request()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next piece of a request, unless it is beyond the bounds."""
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_request()  # also after an empty line, which begins no message
+        self._received += len(data)
+        if self._received > _MAX_REQUEST_BYTES:
+            self.transport.close()
+            return
+        super().data_received(data)
+        if self._in_head and self._received > _MAX_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self._deadline is None:
+            self._expect_request()
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        self._in_head = False
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MAX_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise httptools.HttpParserError
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of it is there."""
+        self._end_request()
+        super().on_message_complete()
+
+    def send_400_response(self, _msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        if self.transport.is_closing():
+            return
+        request_id = uuid4().hex
+        body = (
+            Problem(
+                title=status.phrase,
+                status=status,
+                detail="This is not a request in HTTP/1.1, or its head is too large.",
+                code="bad_http",
+                request_id=request_id,
+            )
+            .model_dump_json(exclude_none=True)
+            .encode()
+        )
+        head = (
+            f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.close()
+
+    def _expect_request(self) -> None:
+        self._received = 0
+        self._in_head = True
+        self._deadline = self.loop.call_later(_REQUEST_SECONDS, self.timeout_keep_alive_handler)
+
+    def _end_request(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def serve(settings: Settings) -> None:
+    """Serve the API until SIGINT or SIGTERM; then refuse new calls, and end those under way."""
+    logs.configure(
+        level=settings.edge_log_level,
+        for_people=sys.stdout.isatty() if settings.edge_log_format is None else settings.edge_log_format == "console",
+    )
+    uvicorn.run(
+        create_app(settings),
+        host=settings.edge_api_host,
+        port=settings.edge_api_port,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        loop="uvloop",
+        log_config=None,
+        log_level=logging.getLevelNamesMapping()[settings.edge_log_level.upper()],
+        access_log=False,
+        server_header=False,
+        # a call takes no longer than reading it and asking Supabase
+        timeout_graceful_shutdown=math.ceil(_REQUEST_SECONDS + settings.edge_upstream_timeout),
+        proxy_headers=bool(settings.edge_trusted_proxies),
+        forwarded_allow_ips=list(settings.edge_trusted_proxies),
+    )
