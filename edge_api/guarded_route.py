@@ -64,13 +64,14 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             request = _BoundedRequest(request.scope, request.receive)
             request.state.caller = await request.state.authenticate(request)
-            try:
-                async with asyncio.timeout(_BODY_SECONDS):
-                    body = await request.body()
-            except TimeoutError:
-                raise BodyTimeoutError from None
-            if takes_body and body and not _is_plain_json(request.headers):
-                raise UnsupportedMediaTypeError
+            if "content-length" in request.headers or "transfer-encoding" in request.headers:
+                try:
+                    async with asyncio.timeout(_BODY_SECONDS):
+                        body = await request.body()
+                except TimeoutError:
+                    raise BodyTimeoutError from None
+                if takes_body and body and not _is_plain_json(request.headers):
+                    raise UnsupportedMediaTypeError
             return await handler(request)
 
         return guarded

@@ -5,9 +5,9 @@ which could hold either.
 """
 
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -40,9 +40,16 @@ def _error_without_message(_logger: WrappedLogger, _method: str, event: EventDic
     return event
 
 
-def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Of a library's message keep the first line: asyncio's further ones repeat the error's message."""
-    event["event"] = str(event["event"]).partition("\n")[0]
+def _exception_as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Make lines of an exception, for people."""
+    if chain := event.get("exception"):
+        event["exception"] = "\n".join("\n  ".join([error["type"], *error["frames"]]) for error in chain)
+    return event
+
+
+def _first_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Of a library's message keep the beginning: asyncio goes on with the error's message and with arguments."""
+    event["event"] = re.split(r"[\n(<]", str(event["event"]), maxsplit=1)[0].strip()
     return event
 
 
@@ -60,11 +67,12 @@ def configure(*, level: str, for_people: bool) -> None:
         _error_without_message,
     ]
     lowest = logging.getLevelNamesMapping()[level.upper()]
-    render: Callable[..., str | bytes] = (
-        structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(serializer=orjson.dumps)
-    )
+    for_a_person: list[Processor] = [_exception_as_text, structlog.dev.ConsoleRenderer()]
     structlog.configure(
-        processors=[*shared, render],
+        processors=[
+            *shared,
+            *(for_a_person if for_people else [structlog.processors.JSONRenderer(serializer=orjson.dumps)]),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.PrintLoggerFactory() if for_people else structlog.BytesLoggerFactory(),
         cache_logger_on_first_use=True,
@@ -73,11 +81,12 @@ def configure(*, level: str, for_people: bool) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_line, *shared],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_words, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(),
+                *(for_a_person if for_people else [structlog.processors.JSONRenderer()]),
             ],
         )
     )
+    logging.raiseExceptions = False  # a line that cannot be written is lost, instead of printed with its arguments
     logging.basicConfig(handlers=[handler], level=max(lowest, logging.INFO), force=True)

@@ -43,6 +43,18 @@ class EdgeApi(FastAPI):
             )
             schemas = description["components"]["schemas"]
             schemas.update(definitions["$defs"])
+            # FastAPI's own way would look at the token here too; that is done in GuardedRoute, before the body is read
+            description["components"]["securitySchemes"] = {
+                "HTTPBearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The access token of a signed-in Supabase user.",
+                }
+            }
+            for path, operations in description["paths"].items():
+                for operation in operations.values() if path.startswith(accounts.router.prefix) else ():
+                    operation["security"] = [{"HTTPBearer": []}]
             for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which no answer uses
                 schemas.pop(unused, None)
         return self.openapi_schema or {}

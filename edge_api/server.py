@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httptools
 import uvicorn
+from structlog.stdlib import get_logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edge_api import logs
@@ -17,11 +18,15 @@ from edge_api.errors import MEDIA_TYPE, Problem
 from edge_api.main import create_app
 from edge_api.settings import Settings
 
+logger = get_logger(__name__)
+
 # More than the application's own limit for a body, which it answers with 408; this one just ends the connection.
 _REQUEST_SECONDS: Final = 15.0
 _MAX_HEAD_BYTES: Final = 32 * 1024
 # The application refuses a body that is too large and lets the rest of it pass, so that its answer gets through.
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
+# Of requests sent before the first is answered. 256 KiB, which are read at once, hold thousands, each worth 10 KB.
+_MAX_PIPELINED: Final = 16
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -56,11 +61,26 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is None:
             self._expect_request()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of its head; one of its trailer is no header (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Its head is there."""
         self._in_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MAX_HEAD_BYTES:
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > _MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise httptools.HttpParserError
+        if self.parser.should_upgrade() and any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        ):
+            # the parser would take the body for what comes after the upgrade, and so for the next request
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            raise httptools.HttpParserError
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self.transport.close()
             raise httptools.HttpParserError
         super().on_headers_complete()
 
@@ -68,6 +88,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """All of it is there."""
         self._end_request()
         super().on_message_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # answered before all of it was there, and what came then has ended the wait for another request
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def send_400_response(self, _msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -75,6 +101,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if (
+            cycle is not None
+            and not cycle.response_complete
+            and (self.pipeline or cycle.response_started or not cycle.more_body)
+        ):
+            cycle.keep_alive = False  # this would be taken for the answer to an earlier request
             return
         request_id = uuid4().hex
         body = (
@@ -90,8 +124,9 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         head = (
             f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n"
-            "Connection: close\r\n\r\n"
+            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
         )
+        logger.info("request", request_id=request_id, method=None, route=None, status=status.value)
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
 

@@ -8,7 +8,7 @@ from typing import Final, Self
 from jwt import PyJWK, PyJWTError
 from structlog.stdlib import get_logger
 
-from edge_api.errors import ApiError, UpstreamUnavailableError
+from edge_api.errors import ApiError, BadUpstreamError, UpstreamUnavailableError
 
 logger = get_logger(__name__)
 
@@ -33,6 +33,7 @@ class SigningKeys:
         self._fetch_set = fetch
         self._clock = clock
         self._keys: list[PyJWK] | None = None
+        self._generation = 0
         self._fresh_until = self._next_search = clock()
         self._fetching: asyncio.Task[None] | None = None
 
@@ -45,9 +46,15 @@ class SigningKeys:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
 
+    def refresh(self) -> int:
+        """Have the keys replaced in the background when it is time; returns how often that has been done."""
+        if self._clock() >= self._fresh_until:
+            self._start_fetching()
+        return self._generation
+
     async def published(self) -> bool:
         """Whether the project publishes any. Not, as far as anybody knows, while it has never been reached."""
-        await self._refresh()
+        await self._first()
         return bool(self._keys)
 
     async def matching(self, algorithm: str, key_id: str | None) -> list[PyJWK]:
@@ -60,8 +67,8 @@ class SigningKeys:
         Raises:
             UpstreamUnavailableError: the keys have never been got.
         """
-        await self._refresh()
-        if not (found := self._known(algorithm, key_id)) and self._may_search():
+        await self._first()
+        if not (found := self._known(algorithm, key_id)) and (self._may_search() or self._is_fetching()):
             await self._fetched()
             found = self._known(algorithm, key_id)
         if self._keys is None:
@@ -77,15 +84,17 @@ class SigningKeys:
         self._next_search = now + _SEARCH_SECONDS
         return True
 
-    async def _refresh(self) -> None:
-        """Wait for the first keys, for as long as one try takes; after that replace them in the background."""
-        if self._clock() >= self._fresh_until:
-            self._start_fetching()
+    async def _first(self) -> None:
+        """Wait for the first keys, for as long as one try takes."""
+        self.refresh()
         if self._keys is None:
             await self._fetched(start=False)
 
+    def _is_fetching(self) -> bool:
+        return self._fetching is not None and not self._fetching.done()
+
     def _start_fetching(self) -> None:
-        if self._fetching is None or self._fetching.done():
+        if not self._is_fetching():
             self._fetching = asyncio.create_task(self._fetch())
 
     async def _fetched(self, *, start: bool = True) -> None:
@@ -101,16 +110,25 @@ class SigningKeys:
         except ApiError as error:
             logger.warning("The signing keys cannot be fetched", cause=error.code, known=self._keys is not None)
         else:
+            self._generation += 1
             self._fresh_until = self._clock() + _REFRESH_SECONDS
 
 
 def _usable(key_set: object) -> list[PyJWK]:
-    """The keys of a set that can prove a token. A shared secret can't: whoever reads it here could sign with it too."""
+    """The keys of a set that can prove a token. A shared secret can't: whoever reads it here could sign with it too.
+
+    Raises:
+        BadUpstreamError: it is no set.
+    """
+    if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
+        raise BadUpstreamError
     keys = []
-    for key in key_set.get("keys", ()) if isinstance(key_set, dict) else ():
+    for key in key_set["keys"]:
+        if not isinstance(key, dict) or not isinstance(key.get("kid"), str | None):
+            continue
         try:
             parsed = PyJWK(key)
-        except (PyJWTError, ValueError, TypeError, AttributeError):
+        except (PyJWTError, ValueError, TypeError, AttributeError, NotImplementedError):  # the last: alg none
             continue
         if parsed.algorithm_name in ALGORITHMS and key.get("use", "sig") == "sig" and "d" not in key:
             keys.append(parsed)

@@ -11,7 +11,8 @@ def loads(text: bytes) -> object:
         json.JSONDecodeError, UnicodeDecodeError: both are a ValueError.
         RecursionError: nested too deep.
     """
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    # given bytes, json would take UTF-16 and UTF-32 as well
+    return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refuse)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -6,6 +6,7 @@ the token goes, checks it again: what is refused here would be refused there too
 """
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +30,8 @@ _AUDIENCE: Final = "authenticated"
 _SHARED_SECRET: Final = "HS256"  # noqa: S105 - an algorithm's name
 # Clocks differ; Supabase's own servers allow 30 s as well.
 _LEEWAY_SECONDS: Final = 30
+# Looking at a token takes longer than all else that is done here for a call, and a user comes back with the same one.
+_MOST_SEEN: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,16 @@ def _claims(text: bytes) -> dict[str, Any]:
     return parsed
 
 
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class _StrictJWT(jwt.PyJWT):
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:  # made to be overridden
-        return _claims(decoded["payload"])
+        claims = _claims(decoded["payload"])
+        if not all(_is_time(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
+            raise jwt.DecodeError  # PyJWT would take digits in quotes
+        return claims
 
 
 _jwt: Final = _StrictJWT()
@@ -62,6 +72,8 @@ class Authenticator:
         self._issuer = settings.edge_token_issuer or f"{settings.supabase_url}/auth/v1"
         self._shared_secret_too = settings.edge_token_allow_hs256
         self._keys = keys
+        self._seen: dict[str, tuple[Caller, float]] = {}  # by token: whose it is, and until when
+        self._seen_with = 0
 
     async def __call__(self, request: Request) -> Caller:
         """The caller of a request.
@@ -79,13 +91,25 @@ class Authenticator:
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise MissingTokenError
+        if (generation := self._keys.refresh()) != self._seen_with:
+            self._seen, self._seen_with = {}, generation
+        caller, expires = self._seen.get(token, (None, 0.0))
+        if caller is None or time.time() > expires:
+            caller, expires = await self._examined(token)
+            if len(self._seen) >= _MOST_SEEN:
+                del self._seen[next(iter(self._seen))]
+            self._seen[token] = caller, expires
+        return caller
+
+    async def _examined(self, token: str) -> tuple[Caller, float]:
+        """The caller, and the time until which the token is good."""
         if len(token) > _MAX_TOKEN_LENGTH or not _COMPACT_JWS.fullmatch(token):
             raise InvalidTokenError
         try:
             claims = await self._verified(token)
             if claims.get("role") != "authenticated":
                 raise NotAUserError
-            return Caller(token, UUID(claims["sub"]))
+            return Caller(token, UUID(claims["sub"])), float(claims["exp"]) + _LEEWAY_SECONDS
         # the last four: claims of other types and sizes than anybody would sign
         except (
             jwt.PyJWTError,

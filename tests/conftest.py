@@ -16,6 +16,17 @@ from edge_api.local.stack import MIGRATOR, Stack
 from tests.support import NO_CERTIFICATES, User, sign_up
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    fuzzing = parser.getgroup("fuzzing")
+    fuzzing.addoption("--fuzz-cases", type=int, default=400, metavar="N", help="cases for each operation of the API")
+    fuzzing.addoption("--fuzz-seed", type=int, default=0, metavar="N", help="what the cases are made from")
+    parser.addoption("--soak", type=float, metavar="SECONDS", help="also run tests/soak, each for so long")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if collection_path.name == "soak" and not config.getoption("--soak") else None
+
+
 @pytest.fixture(scope="session")
 def state_folders() -> Iterator[Callable[[], Path]]:
     """Makes state folders for stacks, and removes them with all their data."""

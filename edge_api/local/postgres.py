@@ -149,14 +149,22 @@ class Cluster:
 
         The statements of `before` run first, in the same session.
         """
+        return self.run_client(
+            "psql",
+            *("--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1"),
+            *(word for statement in before for word in ("--command", statement)),
+            *("--file", script),
+            role=role,
+            database=database,
+            seconds=seconds,
+        )
+
+    def run_client(
+        self, program: str, *arguments: str | Path, role: str, database: str, seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of this version's programs that connect to a database, for so many seconds at most."""
         return subprocess.run(
-            [
-                *(self._install / "bin" / "psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"),
-                *("--set", "ON_ERROR_STOP=1"),
-                *(word for statement in before for word in ("--command", statement)),
-                *("--file", script),
-                self.url(role, with_password=False, database=database),
-            ],
+            [self._install / "bin" / program, *arguments, self.url(role, with_password=False, database=database)],
             env={**_ENVIRONMENT, **self.password_environment(role)},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -35,7 +44,11 @@ def _from_iso_8601(value: object) -> object:
 
     https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT
     """
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value
+    raise ValueError("a time is text")  # Pydantic would take a number for seconds
 
 
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_from_iso_8601)]
@@ -62,8 +75,8 @@ class UserAccountResponse(BaseModel):
 
     id: UUID
     user_id: Annotated[UUID, Field(description="The owner: the user whose token made the account.")]
-    account_name: str
-    is_active: Annotated[bool, Field(description="Whether the account may be used. Not the user's to change.")]
+    account_name: Annotated[str, StringConstraints(min_length=1)]
+    is_active: Annotated[StrictBool, Field(description="Whether the account may be used. Not the user's to change.")]
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -80,13 +93,13 @@ class GetOrCreateAccountResponse(BaseModel):
     """The caller's account, and whether this call made it."""
 
     account: UserAccountResponse
-    created: Annotated[bool, Field(description="True for exactly one of any number of calls.")]
+    created: Annotated[StrictBool, Field(description="True for exactly one of any number of calls.")]
 
 
 class GetOrCreateAccountRow(UserAccountResponse):
     """The flat row that the SQL function `get_or_create_account` answers."""
 
-    created: bool
+    created: StrictBool
 
 
 class CreateAccountRequest(BaseModel):

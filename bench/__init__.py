@@ -1,0 +1,1 @@
+"""How fast the wrapper is, beside the other ways to build it: `make bench`."""

@@ -1,0 +1,275 @@
+"""Measure the candidates side by side, and write bench/results.json and bench/results.svg."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx
+import jwt
+import psutil
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from bench.candidates import APPS, PATH
+from bench.report import Results, Run, picture, table
+from edge_api.local import stack as local_stack
+from edge_api.local.processes import Child, accepts_connections, free_port
+
+HERE: Final = Path(__file__).parent
+CALLERS: Final = (1, 16, 64)
+_PUBLISHABLE_KEY: Final = "sb_publishable_benchmark"
+_CLAIMS: Final = {
+    "sub": "01a209c4-2582-7088-9473-495d5ac64f35",
+    "aud": "authenticated",
+    "role": "authenticated",
+    "email": "ada@example.com",
+    "phone": "",
+    "app_metadata": {"provider": "email", "providers": ["email"]},
+    "user_metadata": {"email": "ada@example.com", "email_verified": True, "phone_verified": False},
+    "aal": "aal1",
+    "amr": [{"method": "password", "timestamp": 1763900000}],
+    "session_id": "6ce1f2bd-9a3f-4d6a-8f9e-58f0c2a4a7de",
+    "is_anonymous": False,
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a candidate is put in front of, and the token to call it with."""
+
+    url: str
+    key: str
+    token: str
+
+
+def load(url: str, project: Project, *, callers: int, seconds: float, body: str = "") -> Run:
+    """Call `url` from so many callers at a time. Raises RuntimeError if one call of them fails."""
+    options = f"--threads=1 --connections={callers} --duration={seconds:g}s --timeout=30s --latency".split()
+    done = subprocess.run(  # noqa: S603 - no input from outside
+        [shutil.which("wrk") or "wrk", *options, f"--script={HERE / 'wrk.lua'}", url],
+        env={**os.environ, "TOKEN": project.token, "SUPABASE_PUBLISHABLE_KEY": project.key, "BODY": body},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds + 60,
+    )
+    figures = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    if figures["errors"] or not figures["requests"]:
+        raise RuntimeError(f"{figures['errors']} of {figures['requests']} calls of {url} failed")
+    return Run(figures["requests"] / figures["seconds"], figures["p50_ms"], figures["p99_ms"])
+
+
+class Candidates:
+    """Starts and stops the candidates, and knows where each of them listens."""
+
+    def __init__(self, folder: Path, running: ExitStack) -> None:
+        self._folder = folder
+        self._running = running
+
+    def start(self, name: str, project: Project, *, workers: int = 1) -> tuple[str, Child]:
+        """Start one, and wait until it answers; returns the address of its get-or-create, and its process."""
+        port = free_port()
+        argv = (
+            [sys.executable, "-m", "edge_api.cli", "serve"]
+            if name.startswith("edge")
+            else [sys.executable, "-m", "bench.candidates", name, str(port)]
+        )
+        child = self._child(
+            name,
+            argv,
+            port,
+            SUPABASE_URL=project.url,
+            SUPABASE_PUBLISHABLE_KEY=project.key,
+            EDGE_API_PORT=str(port),
+            EDGE_API_WORKERS=str(workers),
+        )
+        url = f"http://127.0.0.1:{port}{PATH}"
+        httpx.post(url, headers={"Authorization": f"Bearer {project.token}"}).raise_for_status()
+        return url, child
+
+    def start_upstream(self, key_set: dict[str, Any]) -> str:
+        """Start an upstream that answers at once; returns its address."""
+        port = free_port()
+        argv = [sys.executable, "-m", "bench.upstream", str(port), json.dumps(key_set)]
+        self._child("upstream", argv, port)
+        return f"http://127.0.0.1:{port}"
+
+    def _child(self, name: str, argv: list[str], port: int, **env: str) -> Child:
+        log = self._folder / f"{name}-{port}.log"
+        child = Child(
+            name, argv, log=log, cwd=HERE.parent, env={"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", **env}
+        )
+        self._running.callback(child.stop, grace_seconds=5)
+        child.wait_until(lambda: accepts_connections(port), seconds=30)
+        return child
+
+
+@contextmanager
+def instant_upstream(candidates: Candidates) -> Iterator[tuple[Project, Project]]:
+    """Two upstreams that answer at once: of a project with a shared secret, and of one with signing keys."""
+    expiry = {**_CLAIMS, "iat": int(time.time()), "exp": int(time.time()) + 3600}
+    shared_secret = candidates.start_upstream({"keys": []})
+    key, key_id = ec.generate_private_key(ec.SECP256R1()), str(uuid4())
+    public = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": key_id, "alg": "ES256", "use": "sig"}
+    signing_keys = candidates.start_upstream({"keys": [public]})
+    yield (
+        Project(
+            shared_secret,
+            _PUBLISHABLE_KEY,
+            jwt.encode({**expiry, "iss": f"{shared_secret}/auth/v1"}, "x" * 48, algorithm="HS256"),
+        ),
+        Project(
+            signing_keys,
+            _PUBLISHABLE_KEY,
+            jwt.encode({**expiry, "iss": f"{signing_keys}/auth/v1"}, key, algorithm="ES256", headers={"kid": key_id}),
+        ),
+    )
+
+
+def sign_up(stack: local_stack.Stack) -> Project:
+    """A real user of the real stack."""
+    answer = httpx.post(
+        f"{stack.supabase_url}/auth/v1/signup",
+        headers={"apikey": stack.keys.publishable},
+        json={"email": f"bench-{uuid4()}@example.com", "password": str(uuid4())},
+    )
+    answer.raise_for_status()
+    return Project(stack.supabase_url, stack.keys.publishable, answer.json()["access_token"])
+
+
+def measure(targets: dict[str, tuple[str, Project]], *, rounds: int, seconds: float, report: str) -> Results:
+    """Measure every target at every number of callers, round after round, so that the machine's moods hit them all."""
+    results: dict[str, dict[int, list[Run]]] = {name: {callers: [] for callers in CALLERS} for name in targets}
+    for turn in range(rounds):
+        for callers in CALLERS:
+            for name, (url, project) in targets.items():
+                print(
+                    f"\r\x1b[K{report}, round {turn + 1} of {rounds}, {callers} callers: {name}",
+                    end="",
+                    file=sys.stderr,
+                )
+                body = "{}" if name == "direct" else ""
+                results[name][callers].append(load(url, project, callers=callers, seconds=seconds, body=body))
+    print("\r\x1b[K", end="", file=sys.stderr)
+    return results
+
+
+def processes_of(child: Child) -> list[psutil.Process]:
+    """The process and those that it started."""
+    process = psutil.Process(child.pid)
+    return [process, *process.children(recursive=True)]
+
+
+def memory_growth(candidates: Candidates, project: Project) -> dict[str, float]:
+    """A worker's memory after 1,000 and after 100,000 requests, in MiB."""
+    url, child = candidates.start("edge", project)
+    process = psutil.Process(child.pid)
+    made, after = 0.0, {}
+    for wanted in (1_000, 100_000):
+        while made < wanted:
+            seconds = 0.5 if wanted == 1_000 else 5
+            made += load(url, project, callers=16, seconds=seconds).rps * seconds
+        after[f"after {wanted:,} requests"] = process.memory_info().rss / 2**20
+    return after
+
+
+def machine() -> dict[str, str]:
+    """What the figures were taken on."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return {
+        "cpu": f"{os.cpu_count()} x {cpu}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("fastapi", "uvicorn", "aiohttp", "httpx", "supabase", "pydantic")},
+    }
+
+
+def main() -> int:
+    """Run everything; about four minutes."""
+    arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=3, help="times that each candidate is measured (3)")
+    arguments.add_argument("--seconds", type=float, default=2, help="length of a measurement (2)")
+    arguments.add_argument("--only", nargs="*", help="the candidates, against the instant upstream alone")
+    options = arguments.parse_args()
+    if shutil.which("wrk") is None:
+        print("bench: the load generator is missing: apt-get install wrk (brew install wrk)", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="edge-api-bench-") as temporary, ExitStack() as running:
+        candidates = Candidates(Path(temporary), running)
+        shared_secret, signing_keys = running.enter_context(instant_upstream(candidates))
+        names = options.only or [*APPS, "edge"]
+        targets = {name: (candidates.start(name, shared_secret)[0], shared_secret) for name in names}
+        if options.only:
+            print(table(measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")))
+            return 0
+        targets["edge, signing keys"] = (candidates.start("edge, signing keys", signing_keys)[0], signing_keys)
+        targets["direct"] = (f"{shared_secret.url}/rest/v1/rpc/get_or_create_account", shared_secret)
+        instant = measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")
+
+        one, two = (candidates.start("edge", shared_secret, workers=workers)[0] for workers in (1, 2))
+        workers: dict[int, list[Run]] = {1: [], 2: []}
+        for _ in range(options.rounds):
+            for number, url in ((1, one), (2, two)):
+                workers[number].append(load(url, shared_secret, callers=64, seconds=options.seconds))
+        memory = memory_growth(candidates, shared_secret)
+    with tempfile.TemporaryDirectory(prefix="edge-api-bench-") as temporary, ExitStack() as running:
+        candidates = Candidates(Path(temporary), running)
+        state = Path(tempfile.mkdtemp(prefix="edge-api-bench-"))
+        running.callback(local_stack.reset, state)
+        stack = running.enter_context(local_stack.run(state))
+        project = sign_up(stack)
+        targets = {
+            name: (candidates.start(name, project)[0], project) for name in ("raw", "edge", "shared", "per-request")
+        }
+        targets["direct"] = (f"{stack.supabase_url}/rest/v1/rpc/get_or_create_account", project)
+        embedded = measure(targets, rounds=options.rounds - 1, seconds=options.seconds, report="embedded stack")
+
+    results = {
+        "machine": machine(),
+        "instant upstream": _plain(instant),
+        "embedded stack": _plain(embedded),
+        "workers, 64 callers": {str(number): [asdict(run) for run in runs] for number, runs in workers.items()},
+        "memory of a worker in MiB": memory,
+    }
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (HERE / "results.svg").write_text(picture(instant))
+    print("Against an upstream that answers at once\n")
+    print(table(instant))
+    print("\nAgainst the embedded stack\n")
+    print(table(embedded))
+    ratio = statistics.median(run.rps for run in workers[2]) / statistics.median(run.rps for run in workers[1])
+    print(f"\nTwo workers serve {ratio:.2f} times what one serves.")
+    print("Memory of a worker: " + ", ".join(f"{mib:.1f} MiB {when}" for when, mib in memory.items()))
+    print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
+    return 0
+
+
+def _plain(results: Results) -> dict[str, Any]:
+    return {
+        name: {str(callers): [asdict(run) for run in runs] for callers, runs in by_callers.items()}
+        for name, by_callers in results.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+-- A first call: each transaction has a user of its own, who has no account yet.
+\set new :new + 1
+begin;
+set local role authenticated;
+select set_config('request.jwt.claim.sub', md5('user' || :new)::uuid::text, true);
+select * from public.get_or_create_account();
+commit;

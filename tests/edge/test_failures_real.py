@@ -1,0 +1,307 @@
+"""Parts of a real Supabase fail and come back: each call has an answer, and nobody has to restart the edge."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Final, LiteralString
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+
+from edge_api.local import gateway as supabase_gateway
+from edge_api.local import stack as local_stack
+from edge_api.local.postgres import SUPERUSER
+from edge_api.local.processes import Child
+from edge_api.local.stack import Stack
+from tests.edge.test_serve import serving
+from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, User, sign_up
+
+TIMEOUT: Final = 1.0
+SOON: Final = 10 * TIMEOUT  # seconds: for machines that do other things too
+CALLERS: Final = 4
+
+TABLE: Final = "public.user_accounts"
+INSIDE: Final = ("user_accounts", "relation", "function", "select ", "sqlstate", "pgrst", "postgres", "127.0.0.1")
+# PostgREST tells of an outage of the database with 503 and a code, which is 503 here; the embedded gateway with a bare
+# 500, which could be anything and so is 502.
+DATABASE_AWAY: Final = {502, 503}
+
+
+@dataclass
+class Real:
+    """A stack whose parts may be stopped, and an edge of its own with a short time-out in front of it."""
+
+    stack: Stack
+    state: Path
+    url: str
+    edge: Child
+    user: User
+    postgres: Child
+    gateway: Child
+
+    def call(self) -> httpx.Response:
+        return self.user.api.post(GET_OR_CREATE)
+
+    def call_all(self) -> list[httpx.Response]:
+        """Every endpoint, all at the same time."""
+        with ThreadPoolExecutor(len(ENDPOINTS)) as callers:
+            calls = [callers.submit(self.user.api.request, method, path, json=body) for method, path, body in ENDPOINTS]
+        return [call.result() for call in calls]
+
+    def readiness(self) -> tuple[int, str]:
+        answer = self.user.api.get("/readyz")
+        return answer.status_code, answer.json().get("code", "ready")
+
+    def start_postgres(self) -> None:
+        self.postgres = self.stack.cluster.start(self.stack.cluster.port)
+
+    def start_gateway(self) -> None:
+        """Start the gateway anew: after it was ended here, and whenever the database has ended its connections.
+
+        Of that its database library may crash, or keep dead connections. It is the edge that has to go on.
+        """
+        self.gateway.stop(grace_seconds=1)
+        self.gateway = supabase_gateway.start(
+            state=self.state,
+            port=urlsplit(self.stack.supabase_url).port or 0,
+            database_url=self.stack.cluster.url(supabase_gateway.ROLE, with_password=True),
+            keys=self.stack.keys,
+        )
+
+    def works(self) -> bool:
+        return self.call().status_code == 200 and self.readiness() == (200, "ready")
+
+    @contextmanager
+    def operator(self) -> Iterator[psycopg.Connection]:
+        with self.stack.cluster.connect(SUPERUSER) as connection:
+            yield connection
+
+    @contextmanager
+    def altered(self, statement: LiteralString, back: LiteralString) -> Iterator[None]:
+        """The database with a statement executed, which another one undoes, and a gateway that connects anew."""
+        with self.operator() as database:
+            database.execute(statement)
+            try:
+                self._disconnect_gateway(database)
+                yield
+            finally:
+                database.execute(back)
+                self.start_gateway()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The accounts, in the hands of a transaction that does not end."""
+        with self.operator() as database, database.transaction():
+            database.execute(f"lock table {TABLE} in access exclusive mode")
+            yield
+
+    def _disconnect_gateway(self, database: psycopg.Connection) -> None:
+        database.execute(
+            "select pg_catalog.pg_terminate_backend(pid, 5000) from pg_catalog.pg_stat_activity where usename = %s",
+            [supabase_gateway.ROLE],
+        )
+
+
+@pytest.fixture(scope="module")
+def module_real(state_folders: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    state = state_folders()
+    with ExitStack() as cleanup:
+        stack = cleanup.enter_context(local_stack.run(state, durable=False))
+        url, edge = cleanup.enter_context(
+            serving(
+                tmp_path_factory.mktemp("failures"),
+                stack.supabase_url,
+                stack.keys.publishable,
+                EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT),
+            )
+        )
+        client = cleanup.enter_context(httpx.Client(base_url=url, timeout=30, verify=NO_CERTIFICATES))
+        postgres, gateway, _ = stack.children
+        real = Real(stack, state, url, edge, sign_up(stack, client), postgres, gateway)
+        cleanup.callback(lambda: real.postgres.stop(grace_seconds=2))
+        cleanup.callback(lambda: real.gateway.stop(grace_seconds=1))
+        yield real
+
+
+@pytest.fixture
+def real(module_real: Real) -> Iterator[Real]:
+    """The one stack and edge of all these tests, which leave it as they found it: only the edge is never restarted."""
+    eventually(module_real.works)
+    yield module_real
+    eventually(module_real.works)
+    assert module_real.edge.exit_code() is None
+
+
+def eventually(happens: Callable[[], bool], *, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+def assert_problem(answer: httpx.Response, *problems: tuple[int, str]) -> None:
+    """The answer is one of these problem documents, and has nothing of the inside."""
+    assert (answer.status_code, answer.json().get("code")) in problems
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
+    assert [word for word in INSIDE if word in answer.text.lower()] == []
+
+
+def test_a_gateway_that_is_killed_is_503_until_it_is_back(real: Real) -> None:
+    os.kill(real.gateway.pid, signal.SIGKILL)
+    eventually(lambda: real.gateway.exit_code() is not None)
+
+    for answer in real.call_all():
+        assert_problem(answer, (503, "upstream_unavailable"))
+    eventually(lambda: real.readiness() == (503, "supabase_unreachable"))
+    assert real.user.api.get("/healthz").status_code == 200
+
+    real.start_gateway()
+    assert real.call().status_code == 200
+    eventually(lambda: real.readiness() == (200, "ready"))
+
+
+def test_a_gateway_that_hangs_is_504_until_it_goes_on(real: Real) -> None:
+    os.kill(real.gateway.pid, signal.SIGSTOP)
+    try:
+        since = time.monotonic()
+        assert_problem(real.call(), (504, "upstream_timeout"))
+        assert TIMEOUT <= time.monotonic() - since < SOON
+        eventually(lambda: real.readiness() == (503, "supabase_unreachable"))
+        assert real.user.api.get("/healthz").status_code == 200
+    finally:
+        os.kill(real.gateway.pid, signal.SIGCONT)
+    assert real.call().status_code == 200
+
+
+def test_calls_while_postgresql_restarts_have_an_answer_that_fits(real: Real) -> None:
+    over = Event()
+    answers: list[list[httpx.Response]] = [[] for _ in range(CALLERS)]
+
+    def call_all_the_time(answers: list[httpx.Response]) -> None:
+        with httpx.Client(
+            base_url=real.url, headers=real.user.api.headers, timeout=30, verify=NO_CERTIFICATES
+        ) as client:
+            while not over.wait(0.01):
+                answers.append(client.post(GET_OR_CREATE))
+
+    def all_succeed() -> bool:
+        return all(own and own[-1].status_code == 200 for own in answers)
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        calls = [callers.submit(call_all_the_time, own) for own in answers]
+        try:
+            eventually(all_succeed)
+            real.postgres.stop(grace_seconds=10)
+            eventually(lambda: real.call().status_code in DATABASE_AWAY)
+            eventually(lambda: real.readiness() == (503, "supabase_unreachable"))
+            assert real.user.api.get("/healthz").status_code == 200
+            real.start_postgres()
+            real.start_gateway()
+            eventually(all_succeed)
+        finally:
+            over.set()
+    for call in calls:
+        call.result()
+    for answer in (answer for own in answers for answer in own):
+        if answer.status_code != 200:
+            assert_problem(answer, (502, "bad_upstream"), (503, "upstream_unavailable"), (504, "upstream_timeout"))
+    made = {answer.json()["account"]["id"] for own in answers for answer in own if answer.status_code == 200}
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "back"),
+    [
+        ("alter role gateway connection limit 0", "alter role gateway connection limit -1"),
+        ("alter database postgres connection limit 0", "alter database postgres connection limit -1"),
+        ("alter role gateway nologin", "alter role gateway login"),
+    ],
+)
+def test_a_database_without_room_for_a_connection_is_an_outage(
+    real: Real, statement: LiteralString, back: LiteralString
+) -> None:
+    with real.altered(statement, back):
+        eventually(lambda: real.call().status_code in DATABASE_AWAY)
+        assert_problem(real.call(), (502, "bad_upstream"), (503, "upstream_unavailable"))
+        eventually(lambda: real.readiness() == (503, "supabase_unreachable"))
+    eventually(lambda: real.call().status_code == 200)
+
+
+RENAME: Final[LiteralString] = "alter function public.list_accounts() rename to another_name"
+RENAME_BACK: Final[LiteralString] = "alter function public.another_name() rename to list_accounts"
+
+
+def test_a_function_that_is_gone_is_502_and_migrations_missing(real: Real) -> None:
+    with real.altered(RENAME, RENAME_BACK):
+        assert_problem(real.user.api.get(ACCOUNTS), (502, "bad_upstream"))
+        assert real.call().status_code == 200
+        eventually(lambda: real.readiness()[0] == 503)
+        assert real.readiness() == (503, "migrations_missing")
+    assert real.user.api.get(ACCOUNTS).status_code == 200
+
+
+def test_a_function_that_the_gateway_never_saw_is_502_and_migrations_missing(real: Real) -> None:
+    """It looks at the schema when it starts, and tells then in another way that the function is not there."""
+    with real.altered(RENAME, RENAME_BACK):
+        real.start_gateway()
+        assert_problem(real.user.api.get(ACCOUNTS), (502, "bad_upstream"))
+        eventually(lambda: real.readiness()[0] == 503)
+        eventually(lambda: real.readiness() == (503, "migrations_missing"))
+    assert real.user.api.get(ACCOUNTS).status_code == 200
+
+
+def test_a_table_that_somebody_keeps_locked_is_504(real: Real) -> None:
+    with real.locked():
+        since = time.monotonic()
+        for answer in real.call_all():
+            assert_problem(answer, (504, "upstream_timeout"))
+        assert TIMEOUT <= time.monotonic() - since < SOON
+        assert real.user.api.get("/healthz").status_code == 200
+    eventually(lambda: real.call().status_code == 200)
+
+
+def test_a_statement_that_the_database_cancels_is_no_success(real: Real) -> None:
+    """PostgREST passes the code 57014 on, which is 504; the embedded gateway has another one of its own instead."""
+    with real.altered(
+        "alter role gateway set statement_timeout = '200ms'", "alter role gateway reset statement_timeout"
+    ):
+        eventually(lambda: real.call().status_code == 200)
+        with real.locked():
+            assert_problem(real.call(), (502, "bad_upstream"), (504, "upstream_timeout"))
+        assert real.call().status_code == 200
+
+
+def test_a_connection_that_the_database_ends_during_a_call_is_no_success(real: Real) -> None:
+    with ThreadPoolExecutor(1) as caller, real.operator() as database, real.locked():
+        call = caller.submit(real.call)
+        waiting = (
+            "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity "
+            "where usename = %s and wait_event_type = 'Lock'"
+        )
+        eventually(lambda: database.execute(waiting, [supabase_gateway.ROLE]).rowcount > 0 or call.done())
+        assert_problem(call.result(), (502, "bad_upstream"), (503, "upstream_unavailable"), (504, "upstream_timeout"))
+    real.start_gateway()
+    eventually(lambda: real.call().status_code == 200)
+
+
+@pytest.mark.parametrize("path", [GET_OR_CREATE, ACCOUNTS])
+def test_the_valid_token_of_a_deleted_user_is_401(real: Real, path: str) -> None:
+    with httpx.Client(base_url=real.url, timeout=30, verify=NO_CERTIFICATES) as client:
+        user = sign_up(real.stack, client)
+        assert user.api.post(GET_OR_CREATE).status_code == 200
+        with real.operator() as database:
+            database.execute("delete from auth.users where id = %s", [user.id])
+        body = {"account_name": "Mine"} if path == ACCOUNTS else None
+        answer = user.api.post(path, json=body)
+        assert_problem(answer, (401, "invalid_token"))
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+        assert user.api.get(ACCOUNTS).json()["accounts"] == []

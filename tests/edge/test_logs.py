@@ -1,0 +1,700 @@
+"""What `edge-api serve` writes: a line a request, and nothing that is secret or anybody's own."""
+
+import asyncio
+import json
+import os
+import pty
+import secrets
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import pytest
+
+from edge_api.local.processes import Child, accepts_connections, free_port
+from edge_api.local.stack import Stack
+from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
+from tests.edge.test_serve import SERVE, serving
+from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, signed
+
+JSON = {"Content-Type": "application/json"}
+# `edge-api serve` as it is, its application with some routes more.
+MORE_ROUTES = """
+import sys
+from edge_api import cli, server
+from edge_api.main import create_app
+
+def with_more_routes(settings):
+    app = create_app(settings)
+    more = {}
+    exec(sys.argv[1], more)
+    more["add_to"](app)
+    return app
+
+server.create_app = with_more_routes
+sys.exit(cli.serve())
+"""
+
+
+class Canaries:
+    """Words that nobody would write by chance, each put into one place that must not be logged."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+
+    def __call__(self, place: str) -> str:
+        canary = f"canary{secrets.token_hex(8)}"
+        self._places[canary] = place
+        return canary
+
+    def watch(self, place: str, secret: str) -> str:
+        self._places[secret] = place
+        return secret
+
+    def token(self, place: str, **claims: Any) -> str:
+        """A user's token with a canary in all that it tells about the user."""
+        now = int(time.time())
+        ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
+        personal = {
+            "email": f"{self(f'{place}: e-mail')}@example.com",
+            "phone": self(f"{place}: phone"),
+            "user_metadata": {"full_name": self(f"{place}: name"), self(f"{place}: key"): {}},
+            "app_metadata": {"provider": self(f"{place}: provider")},
+            "session_id": self(f"{place}: session"),
+        }
+        token = jwt.encode({**ordinary, **personal, **claims}, "x" * 32, algorithm="HS256")
+        _, payload, signature = token.split(".")
+        self.watch(f"{place}: payload", payload)
+        self.watch(f"{place}: signature", signature)
+        return token
+
+    def headers(self, place: str) -> dict[str, str]:
+        names = ("User-Agent", "X-Forwarded-For", "X-Real-IP", "Forwarded", "Referer", "Origin", "Accept-Language")
+        return {
+            **{name: self(f"{place}: header {name}") for name in names},
+            "Cookie": f"{self(f'{place}: cookie name')}={self(f'{place}: cookie')}",
+            f"X-{self(f'{place}: header name')}": self(f"{place}: header of any name"),
+            "X-Request-ID": f"<{self(f'{place}: malformed X-Request-ID')}>",
+            "apikey": self(f"{place}: header apikey"),
+        }
+
+    def in_(self, text: str) -> list[str]:
+        return sorted({place for canary, place in self._places.items() if canary in text})
+
+
+def records(log: Path) -> list[dict[str, Any]]:
+    """What was logged as JSON. Each line must be."""
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def requests_in(log: Path, count: int) -> list[dict[str, Any]]:
+    """The lines about requests, once there are `count`: each is written when its answer is on its way."""
+    deadline = time.monotonic() + 10
+    while True:
+        text = log.read_text()
+        found = [record for record in map(json.loads, text.splitlines()) if record["event"] == "request"]
+        if len(found) >= count or time.monotonic() > deadline:
+            assert len(found) == count
+            return found
+        time.sleep(0.01)
+
+
+@contextmanager
+def serving_more(folder: Path, routes: str, supabase_url: str, **settings: str) -> Iterator[tuple[str, Child]]:
+    """Like `serving`, with the routes that the function `add_to(app)` of a piece of Python adds."""
+    port = free_port()
+    child = Child(
+        "the API with more routes",
+        [sys.executable, "-c", MORE_ROUTES, routes],
+        log=folder / "api.log",
+        cwd=folder,
+        env={
+            "SUPABASE_URL": supabase_url,
+            "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc",
+            "EDGE_API_PORT": str(port),
+            **settings,
+        },
+    )
+    try:
+        child.wait_until(lambda: accepts_connections(port), seconds=30)
+        yield f"http://127.0.0.1:{port}", child
+    finally:
+        child.stop(grace_seconds=5)
+
+
+def raw(url: str, sent: bytes, *, hang_up: bool = False) -> bytes:
+    """Send bytes as they are; returns what comes back before the connection ends."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as connection:
+        connection.sendall(sent)
+        if hang_up:
+            return b""
+        answer = b""
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                answer += piece
+        return answer
+
+
+# Canaries -------------------------------------------------------------------------------------------------------------
+
+
+def _upstream_answers(canary: Canaries) -> Iterator[Script]:
+    """Every kind of answer that Supabase could give, with canaries in all of it."""
+    headers = {
+        "Set-Cookie": f"{canary('upstream: cookie name')}={canary('upstream: cookie')}",
+        "WWW-Authenticate": canary("upstream: challenge"),
+        "Content-Profile": canary("upstream: header"),
+    }
+    account = {
+        "id": str(uuid4()),
+        "user_id": str(uuid4()),
+        "account_name": canary("upstream: account name"),
+        "is_active": True,
+        "created_at": "2026-11-23T18:56:19.806480+00:00",
+        "updated_at": "2026-11-23T18:56:19.806480+00:00",
+        "created": True,
+        canary("upstream: unknown column"): canary("upstream: unknown value"),
+    }
+    yield answering(200, [account], headers)
+    yield answering(200, account, headers)
+    for field in account:
+        yield answering(200, [{**account, field: canary("upstream: wrong value")}])
+        yield answering(200, {**account, field: [canary("upstream: wrong value in a list")]})
+    for body in (
+        canary("upstream: no JSON"),
+        f'["{canary("upstream: JSON that breaks off")}',
+        json.dumps(canary("upstream: text")),
+        json.dumps({canary("upstream: key"): canary("upstream: value")}),
+        json.dumps([[canary("upstream: list in a list")]]),
+        "[" * 3000 + canary("upstream: nested deep"),
+        canary("upstream: too long") * 10_000,
+    ):
+        yield answering(200, body, headers)
+        yield answering(500, body, headers)
+    statuses = (301, 400, 401, 403, 404, 406, 409, 418, 429, 500, 502, 503, 504)
+    codes = ("23505", "23514", "42501", "P0001", "PGRST301", "PGRST116", canary("upstream: code"), [1])
+    for status, code in [(status, None) for status in statuses] + [(500, code) for code in codes]:
+        error = {name: canary(f"upstream: {name}") for name in ("message", "details", "hint")}
+        location = {"Location": f"/{canary('upstream: redirect')}"}
+        yield answering(status, {"code": code, **error}, {**headers, **location})
+
+    def writing(answer: bytes) -> Script:
+        async def script(_received: Received, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer)
+            writer.close()
+
+        return script
+
+    yield writing(canary("upstream: no HTTP").encode() + b"\r\n\r\n")
+    yield writing(f"HTTP/1.1 500 {canary('upstream: reason')}\r\nContent-Length: 0\r\n\r\n".encode())
+    yield writing(f"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{canary('upstream: breaks off')}".encode())
+    yield writing(f"HTTP/1.1 200 OK\r\n{canary('upstream: broken header')}\r\n\r\n".encode())
+    yield writing(f"HTTP/1.1 200 OK\r\nContent-Length: {canary('upstream: bad length')}\r\n\r\n".encode())
+    yield writing(b"")
+
+    async def too_late(_received: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, [canary("upstream: late")])[:-5])
+        await asyncio.sleep(1)
+
+    yield too_late
+
+
+def _call_everything(url: str, upstream: ScriptedUpstream, canary: Canaries) -> Counter[int]:
+    """Provoke every answer there is; returns how many of each status came."""
+    answers: Counter[int] = Counter()
+    with httpx.Client(base_url=url, timeout=30, verify=NO_CERTIFICATES) as client:
+
+        def call(place: str, method: str, path: str, headers: Mapping[str, str] | None = None, **body: Any) -> None:
+            all_headers = {**canary.headers(place), "Authorization": f"Bearer {canary.token(place)}", **(headers or {})}
+            answers[client.request(method, path, headers=all_headers, **body).status_code] += 1
+
+        good = upstream.script
+        for script in _upstream_answers(canary):
+            upstream.script = script
+            for method, path, body in ENDPOINTS:
+                named = {"account_name": canary(f"{method} {path}: account name")} if body else None
+                call(f"{method} {path}", method, f"{path}?{canary('query')}={canary('query')}", json=named)
+        call("GET /readyz", "GET", f"/readyz?{canary('query')}")
+        upstream.script = good
+
+        for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"):
+            call(path, "GET", f"{path}?{canary('query')}={canary('query')}")
+            call(path, "POST", path, content=canary("body where none belongs"))
+        for path in ("/{}", "/api/{}", "/api/accounts/{}/{}", "/docs/assets/{}", "/docs/assets/%2e%2e/{}", "/%00{}"):
+            call(path, "GET", path.format(canary("path"), canary("path")))
+        for method in ("GET", "PATCH", "DELETE", "PUT", "OPTIONS", "HEAD"):
+            call(f"{method} an id", method, f"{ACCOUNTS}/{canary('id')}", json={"account_name": canary("name")})
+            call(f"{method} accounts", method, f"{ACCOUNTS}?{canary('query')}", json={"account_name": "a\n"})
+
+        for name, token in {
+            "garbage": canary("token: garbage"),
+            "three parts": ".".join(canary("token: parts") for _ in range(3)),
+            "expired": canary.token("expired", exp=1),
+            "no subject": canary.token("no subject", sub=canary("sub")),
+            "another role": canary.token("another role", role=canary("role")),
+            "odd expiry": canary.token("odd expiry", exp=canary("exp")),
+            "another algorithm": jwt.encode({canary("claim"): 1}, "x" * 48, algorithm="HS384"),
+            "a key's id": jwt.encode({"exp": 1}, "x" * 32, algorithm="HS256", headers={"kid": canary("kid")}),
+        }.items():
+            call(name, "GET", ACCOUNTS, {"Authorization": f"Bearer {token}"})
+        for authorization in (f"Basic {canary('Basic')}", f"Bearer {canary('two')} {canary('words')}", canary("alone")):
+            call("authorization", "GET", ACCOUNTS, {"Authorization": authorization})
+
+        for content, headers in (
+            (canary("too large") * 1000, JSON),
+            (canary("of another type"), {"Content-Type": canary("content type")}),
+            (canary("compressed"), {**JSON, "Content-Encoding": canary("content encoding")}),
+            (f'{{"account_name": "{canary("JSON that breaks off")}', JSON),
+            (f'{{"account_name": "\\ud800{canary("a lone surrogate")}"}}', JSON),
+            (f'{{"account_name": "\\u0000{canary("a NUL")}"}}', JSON),
+            (f'{{"account_name": {{"{canary("an object")}": 1}}}}', JSON),
+            (f'{{"account_name": "Mine", "{canary("an unknown field")}": "{canary("its value")}"}}', JSON),
+            (f'{{"{canary("twice")}": 1, "{canary("twice")}": 2}}', JSON),
+            (f'["{canary("a list")}"]', JSON),
+            (f'{"[" * 5000}"{canary("nested deep")}"', JSON),
+            (f'"{canary("bad UTF-8")}'.encode() + b'\xff"', JSON),
+        ):
+            call("bodies", "POST", ACCOUNTS, headers, content=content)
+
+    for head in (
+        f"{canary('no HTTP')}\r\n\r\n",
+        f"{canary('method')} /{canary('path')} HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET /{canary('path')} HTTP/9.9\r\n{canary('header')}: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\n{canary('a header without a colon')}\r\n\r\n",
+        f"GET /{canary('a long path') * 2000} HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nX-Long: {canary('a long header') * 2000}\r\n\r\n",
+        f"GET /\x80{canary('a path beyond ASCII')} HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: {canary('host')}\r\nContent-Length: {canary('length')}\r\n\r\n",
+        f"GET /{canary('path')} HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\n"
+        f"Upgrade: websocket\r\nSec-WebSocket-Key: {canary('key')}\r\n\r\n",
+    ):
+        answers[int(raw(url, head.encode("latin-1")).split(b" ")[1])] += 1
+    head = f"POST {ACCOUNTS} HTTP/1.1\r\nAuthorization: Bearer {canary.token('leaves')}\r\nContent-Length: 99\r\n\r\n"
+    raw(url, f"{head}{canary('a body that breaks off')}".encode(), hang_up=True)
+    return answers
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_nothing_that_a_user_or_supabase_sent_is_logged(tmp_path: Path, log_format: str) -> None:
+    canary = Canaries()
+    bad_keys = {"keys": [{"kty": "RSA", "kid": canary("key id"), "n": canary("modulus"), "e": "AQAB"}]}
+    with scripted_upstream() as upstream:
+        upstream.keys = answering(500, {"message": canary("keys: message"), "code": canary("keys: code")})
+        settings = {"EDGE_UPSTREAM_TIMEOUT": "0.2", "EDGE_LOG_LEVEL": "debug", "EDGE_LOG_FORMAT": log_format}
+        key = f"sb_publishable_{canary('the publishable key')}"
+        with serving(tmp_path, upstream.url, key, **settings) as (url, child):
+            upstream.keys = answering(200, bad_keys)
+            answers = _call_everything(url, upstream, canary)
+            assert set(answers) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 431, 502, 503, 504}
+        log = child.log.read_text()
+    assert canary.in_(log) == []
+    for event in ("Supabase failed", "Supabase answered in another shape", "Supabase answered what no call", "request"):
+        assert event in log
+    assert "Traceback" not in log
+    assert "crash" not in log
+
+
+def test_an_answer_that_is_no_text_is_502_and_not_logged(tmp_path: Path) -> None:
+    canary = Canaries()
+    content = f'["{canary("upstream: bad UTF-8")}'.encode() + b'\xff"]'
+    with (
+        scripted_upstream(answering(200, content)) as upstream,
+        serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child),
+    ):
+        headers = {"Authorization": f"Bearer {canary.token('')}"}
+        answer = httpx.get(f"{url}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES)
+        requests_in(child.log, 1)
+        assert canary.in_(child.log.read_text()) == []
+        assert (answer.status_code, answer.json()["code"]) == (502, "bad_upstream")
+
+
+def test_nothing_of_a_real_user_but_the_id_is_logged(tmp_path: Path, stack: Stack, user: User) -> None:
+    canary = Canaries()
+    for place, secret in {
+        "e-mail": user.email,
+        "password": user.password,
+        "payload": user.token.split(".")[1],
+        "signature": user.token.split(".")[2],
+        "publishable key": stack.keys.publishable,
+    }.items():
+        canary.watch(place, secret)
+    metadata = {"user_metadata": {"name": canary("metadata")}, "email": canary("e-mail"), "phone": canary("phone")}
+    token = signed(stack, {"sub": str(user.id), **metadata})
+    canary.watch("payload", token.split(".")[1])
+    canary.watch("signature", token.split(".")[2])
+    with (
+        serving(tmp_path, stack.supabase_url, stack.keys.publishable, EDGE_LOG_LEVEL="debug") as (url, child),
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, verify=NO_CERTIFICATES) as client,
+    ):
+        made = client.post(ACCOUNTS, json={"account_name": canary("name")})
+        path = made.headers["Location"]
+        answers = [
+            made,
+            client.get(ACCOUNTS),
+            client.get(path),
+            client.post(GET_OR_CREATE),
+            client.patch(path, json={"account_name": canary("new name")}),
+            client.post(ACCOUNTS, json={"account_name": canary("second name")}),
+            client.patch(f"{ACCOUNTS}/{NOBODYS_ID}", json={"account_name": canary("name for nobody's")}),
+            client.post(ACCOUNTS, json={"account_name": "x" * 256, canary("field"): canary("value")}),
+            client.get(ACCOUNTS, headers={"Authorization": f"Bearer {token[:-6]}"}),
+        ]
+        assert [answer.status_code for answer in answers] == [201, 200, 200, 200, 200, 409, 404, 422, 401]
+        lines = requests_in(child.log, len(answers))
+        assert canary.in_(child.log.read_text()) == []
+    assert [line.get("user_id") for line in lines[:5]] == [str(user.id)] * 5
+
+
+# Crashes --------------------------------------------------------------------------------------------------------------
+
+CRASHES = """
+import asyncio, functools, gc, logging
+from uuid import UUID
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+
+def fail(secret):
+    local_variable = {"secret": secret}
+    error = RuntimeError(f"select * from accounts where name = {secret}", local_variable)
+    error.add_note(secret)
+    error.secret = secret
+    raise error
+
+def add_to(app):
+    @app.get("/crash/{kind}")
+    async def crash(kind: str, request: Request):
+        secret = request.headers["x-secret"]
+        if kind == "cause":
+            try:
+                {}[secret]
+            except KeyError as error:
+                raise LookupError(secret) from error
+        if kind == "context":
+            try:
+                int(secret)
+            except ValueError:
+                fail(secret)
+        if kind == "group":
+            raise ExceptionGroup(secret, [RuntimeError(secret), ValueError(secret)])
+        if kind == "validation":
+            TypeAdapter(UUID).validate_python(secret)
+        if kind == "deep":
+            def recurse():
+                recurse()
+            recurse()
+        fail(secret)
+
+    @app.get("/half-way")
+    async def half_way(request: Request):
+        secret = request.headers["x-secret"]
+        async def pieces():
+            yield b"some"
+            fail(secret)
+        return StreamingResponse(pieces())
+
+    @app.get("/behind")
+    async def behind(request: Request):
+        secret = request.headers["x-secret"]
+        async def background():
+            fail(secret)
+        asyncio.create_task(background(), name=secret)
+        await asyncio.sleep(0.01)
+        gc.collect()
+        asyncio.get_running_loop().call_soon(fail, secret)
+        try:
+            fail(secret)
+        except RuntimeError:
+            logging.getLogger("a.library").exception("it failed")
+            logging.getLogger("a.library").error("it failed again\\nbecause of %s", secret)
+        await asyncio.sleep(0.01)
+"""
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[str, Child]]]:
+    """An API with bugs, logging in this format."""
+    running: dict[str, tuple[str, Child]] = {}
+    with ExitStack() as stack:
+        nowhere = f"http://127.0.0.1:{free_port()}"
+
+        def get(log_format: str) -> tuple[str, Child]:
+            if log_format not in running:
+                folder = tmp_path_factory.mktemp(log_format)
+                settings = {"EDGE_LOG_FORMAT": log_format, "EDGE_LOG_LEVEL": "debug"}
+                running[log_format] = stack.enter_context(serving_more(folder, CRASHES, nowhere, **settings))
+            return running[log_format]
+
+        yield get
+
+
+@pytest.mark.parametrize(
+    "log_format",
+    ["json", "console"],
+)
+@pytest.mark.parametrize(
+    ("kind", "chain"),
+    {
+        "plain": ["RuntimeError"],
+        "cause": ["KeyError", "LookupError"],
+        "context": ["ValueError", "RuntimeError"],
+        "group": ["ExceptionGroup"],
+        "validation": ["ValidationError"],
+        "deep": ["RecursionError"],
+    }.items(),
+)
+def test_of_a_crash_the_kind_and_the_places_are_logged_and_no_value(
+    crashing: Callable[[str], tuple[str, Child]], log_format: str, kind: str, chain: list[str]
+) -> None:
+    canary = Canaries()
+    url, child = crashing(log_format)
+    answer = httpx.get(
+        f"{url}/crash/{kind}?{canary('query')}", headers={"X-Secret": canary("header")}, verify=NO_CERTIFICATES
+    )
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert canary.in_(answer.text) == []
+    request_id = answer.headers["X-Request-ID"]
+
+    def logged() -> list[str]:
+        return [line for line in child.log.read_text().splitlines() if request_id in line]
+
+    child.wait_until(lambda: any("/crash/{kind}" in line for line in logged()), seconds=10)
+    assert canary.in_(child.log.read_text()) == []
+    assert len(logged()) == 2
+    if log_format == "json":
+        crash, request = map(json.loads, logged())
+        assert (crash["event"], crash["level"]) == ("crash", "error")
+        assert [error["type"] for error in crash["exception"]] == chain
+        assert crash["exception"][-1]["frames"][-1].endswith((" crash", " fail", " recurse", " validate_python"))
+        assert all(len(error["frames"]) <= 30 for error in crash["exception"])
+        assert (request["event"], request["status"], request["route"]) == ("request", 500, "/crash/{kind}")
+
+
+def test_a_crash_in_the_middle_of_an_answer_tells_nothing_either(
+    crashing: Callable[[str], tuple[str, Child]],
+) -> None:
+    canary = Canaries()
+    url, child = crashing("json")
+    before = len(child.log.read_text())
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{url}/half-way", headers={"X-Secret": canary("header")}, verify=NO_CERTIFICATES)
+    child.wait_until(lambda: "whole" in child.log.read_text() or "/half-way" in child.log.read_text(), seconds=10)
+    logged = child.log.read_text()[before:]
+    assert canary.in_(logged) == []
+    assert "crash" in {json.loads(line)["event"] for line in logged.splitlines()}
+
+
+def test_what_libraries_log_tells_nothing_either(crashing: Callable[[str], tuple[str, Child]]) -> None:
+    canary = Canaries()
+    url, child = crashing("json")
+    before = len(child.log.read_text())
+    answer = httpx.get(f"{url}/behind", headers={"X-Secret": canary("header")}, verify=NO_CERTIFICATES)
+    assert answer.status_code == 200
+    child.wait_until(lambda: '"/behind"' in child.log.read_text(), seconds=10)
+    logged = child.log.read_text()[before:]
+    assert canary.in_(logged) == []
+    lines = [json.loads(line) for line in logged.splitlines()]
+    by_event = {line["event"].partition(" <")[0]: line for line in lines}
+    assert {"Task exception was never retrieved", "it failed", "it failed again", "request"} <= set(by_event)
+    for event in ("Task exception was never retrieved", "it failed"):
+        (error,) = by_event[event]["exception"]
+        assert error["type"] == "RuntimeError"
+        assert error["frames"][-1].endswith(" fail")
+    assert by_event["Task exception was never retrieved"]["logger"] == "asyncio"
+
+
+# A line a request -----------------------------------------------------------------------------------------------------
+
+ALWAYS = {"event", "level", "timestamp", "request_id", "method", "route", "status", "duration_ms"}
+ID = f"{ACCOUNTS}/{NOBODYS_ID}"
+ID_ROUTE = f"{ACCOUNTS}/{{account_id}}"
+NOT_JSON = {"Content-Type": "text/plain"}
+# what is called, the headers, Supabase's answer; the route, the status, and which of upstream_ms and user_id are there
+CALLED, ACCEPTED = {"upstream_ms"}, {"upstream_ms", "user_id"}
+LINES: dict[str, tuple[str, str, Mapping[str, str], Script | None, str | None, int, set[str]]] = {
+    "a list": ("GET", ACCOUNTS, {}, None, ACCOUNTS, 200, ACCEPTED),
+    "no such account": ("GET", ID, {}, None, ID_ROUTE, 404, ACCEPTED),
+    "no token": ("GET", ID, {"Authorization": ""}, None, ID_ROUTE, 401, set()),
+    "a bad token": ("GET", ID, {"Authorization": "Bearer a.b.c"}, None, ID_ROUTE, 401, {"refused"}),
+    "a token that Supabase refuses": (
+        "GET",
+        ACCOUNTS,
+        {},
+        answering(401, {"code": "PGRST301"}),
+        ACCOUNTS,
+        401,
+        CALLED,
+    ),
+    "an error of Supabase": ("POST", GET_OR_CREATE, {}, answering(500, {}), GET_OR_CREATE, 502, CALLED),
+    "an unusable answer": ("POST", GET_OR_CREATE, {}, answering(200, {}), GET_OR_CREATE, 502, CALLED),
+    "too many connections": ("GET", ACCOUNTS, {}, answering(503, {"code": "53300"}), ACCOUNTS, 503, CALLED),
+    "not JSON": ("POST", ACCOUNTS, NOT_JSON, None, ACCOUNTS, 415, set()),
+    "not an id": ("GET", f"{ACCOUNTS}/7", {}, None, ID_ROUTE, 422, set()),
+    "another method": ("DELETE", ID, {}, None, ID_ROUTE, 405, set()),
+    "an unknown path": ("GET", f"{ACCOUNTS}/a/b", {}, None, None, 404, set()),
+    "an unknown path and method": ("PUT", "/nothing", {}, None, None, 404, set()),
+    "liveness": ("GET", "/healthz?a=b", {}, None, "/healthz", 200, set()),
+    "readiness": ("GET", "/readyz", {}, None, "/readyz", 200, set()),
+    "the docs": ("GET", "/docs", {}, None, "/docs", 200, set()),
+    "the description": ("GET", "/openapi.json", {}, None, None, 200, set()),
+}
+
+
+def test_each_request_is_one_line_with_what_is_known_of_it(tmp_path: Path) -> None:
+    user_id = uuid4()
+    token = Canaries().token("", sub=str(user_id))
+    answers: dict[str, httpx.Response] = {}
+    with (
+        scripted_upstream() as upstream,
+        serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child),
+        httpx.Client(base_url=url, verify=NO_CERTIFICATES) as client,
+    ):
+        good = upstream.script
+        for kind, (method, path, headers, script, *_) in LINES.items():
+            upstream.script = script or good
+            answers[kind] = client.request(
+                method, path, headers={"Authorization": f"Bearer {token}", **headers}, content=b"{}"
+            )
+        lines = requests_in(child.log, len(LINES))
+
+    assert len({line["request_id"] for line in lines}) == len(LINES)
+    for (kind, answer), line in zip(answers.items(), lines, strict=True):
+        method, _, _, _, route, status, more = LINES[kind]
+        assert set(line) == ALWAYS | more, kind
+        assert (line["method"], line["route"], line["status"]) == (method, route, status), kind
+        assert answer.status_code == status, kind
+        assert line["request_id"] == answer.headers["X-Request-ID"], kind
+        assert line["level"] == "info"
+        assert line["duration_ms"] >= line.get("upstream_ms", 0) >= 0
+        assert line.get("user_id") in {None, str(user_id)}
+
+
+def test_a_well_formed_request_id_is_used_all_the_way_and_a_malformed_one_nowhere(tmp_path: Path) -> None:
+    token = Canaries().token("")
+    well_formed = ["frontend-7f3a.1", "A_b-c.d0", "x" * 128]
+    malformed = ["short", "x" * 129, "with a blank", "<script>", "é" * 8, "a,b,c,d,e"]
+    with scripted_upstream() as upstream, serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child):
+        for number, wanted in enumerate([*well_formed, *malformed], 1):
+            headers = {b"Authorization": f"Bearer {token}".encode(), b"X-Request-ID": wanted.encode()}
+            answer = httpx.get(f"{url}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES)
+            used = answer.headers["X-Request-ID"]
+            assert (used == wanted) == (wanted in well_formed)
+            assert wanted in well_formed or UUID(used).hex == used
+            assert upstream.calls[-1].headers["x-request-id"] == used
+            assert requests_in(child.log, number)[-1]["request_id"] == used
+        assert len(upstream.calls) == len(well_formed) + len(malformed)
+
+
+def test_a_request_that_is_no_http_is_found_in_the_log_by_the_id_in_its_answer(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with serving(tmp_path, nowhere, "sb_publishable_abc") as (url, child):
+        answer = raw(url, b"no HTTP\r\n\r\n")
+        request_id = json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"]
+        child.wait_until(lambda: "Invalid HTTP" in child.log.read_text(), seconds=10)
+        assert request_id in child.log.read_text()
+
+
+def test_lines_of_requests_at_the_same_moment_are_not_mixed_up(tmp_path: Path) -> None:
+    users = [str(uuid4()) for _ in range(20)]
+    tokens = {user: Canaries().token("", sub=user) for user in users}
+
+    async def after_a_while(received: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(secrets.randbelow(20) / 1000)
+        writer.write(http(200, []))
+
+    with (
+        scripted_upstream(after_a_while) as upstream,
+        serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child),
+        httpx.Client(base_url=url, verify=NO_CERTIFICATES, timeout=30) as client,
+        ThreadPoolExecutor(10) as pool,
+    ):
+
+        def call(number: int) -> tuple[str, str | None]:
+            user = users[number % len(users)]
+            headers = {"X-Request-ID": f"request-{number}", "Authorization": f"Bearer {tokens[user]}"}
+            if number % 3 == 0:  # a call in between that nobody is known of
+                headers["Authorization"] = "Bearer a.b.c"
+            client.get(ACCOUNTS, headers=headers)
+            return headers["X-Request-ID"], user if number % 3 else None
+
+        expected = dict(pool.map(call, range(200)))
+        lines = requests_in(child.log, 200)
+    assert {line["request_id"]: line.get("user_id") for line in lines} == expected
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def test_the_format_console_is_for_people(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with serving(tmp_path, nowhere, "sb_publishable_abc", EDGE_LOG_FORMAT="console") as (url, child):
+        httpx.get(f"{url}/healthz", verify=NO_CERTIFICATES)
+        child.wait_until(lambda: "/healthz" in child.log.read_text(), seconds=10)
+        assert [line for line in child.log.read_text().splitlines() if is_json(line)] == []
+
+
+def test_the_level_warning_leaves_the_lines_of_requests_out(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with serving(tmp_path, nowhere, "sb_publishable_abc", EDGE_LOG_LEVEL="warning") as (url, child):
+        assert httpx.get(f"{url}/healthz", verify=NO_CERTIFICATES).status_code == 200
+        headers = {"Authorization": f"Bearer {Canaries().token('')}"}
+        assert httpx.get(f"{url}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES).status_code == 503
+        child.wait_until(lambda: "Supabase failed" in child.log.read_text(), seconds=10)
+        child.stop(grace_seconds=5)
+        assert {record["level"] for record in records(child.log)} == {"warning"}
+
+
+@pytest.mark.parametrize("setting", [{}, {"EDGE_LOG_FORMAT": "json"}], ids=["by itself", "unless json is asked for"])
+def test_at_a_terminal_lines_are_for_people(tmp_path: Path, setting: dict[str, str]) -> None:
+    port = free_port()
+    environment = {
+        "SUPABASE_URL": f"http://127.0.0.1:{free_port()}",
+        "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc",
+        "EDGE_API_PORT": str(port),
+        **setting,
+    }
+    ours, theirs = pty.openpty()
+    shown = b""
+    try:
+        with subprocess.Popen(
+            SERVE, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
+        ) as process:
+            os.close(theirs)
+            try:
+                deadline = time.monotonic() + 20
+                called = False
+                while b"/healthz" not in shown and time.monotonic() < deadline:
+                    if not called and accepts_connections(port):
+                        httpx.get(f"http://127.0.0.1:{port}/healthz", verify=NO_CERTIFICATES).raise_for_status()
+                        called = True
+                    if select.select([ours], [], [], 0.02)[0]:
+                        with suppress(OSError):  # it has ended
+                            shown += os.read(ours, 65536)
+            finally:
+                process.terminate()
+                process.wait(10)
+    finally:
+        os.close(ours)
+    (line,) = (line for line in shown.decode().splitlines() if "/healthz" in line)
+    assert is_json(line) == bool(setting)
+    assert ("\x1b[" in line) == (not setting)

@@ -1,0 +1,365 @@
+"""What is around the answers: headers, other origins, proxies, and the settings for them."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from edge_api.settings import InvalidSettingsError
+from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
+from tests.edge.test_logs import Canaries, raw, serving_more
+from tests.edge.test_serve import COMPLETE, read, serving
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
+
+ALLOWED = "https://app.example.com"
+ALSO_ALLOWED = "https://b.example.com"
+ORIGINS = f"{ALLOWED}, {ALSO_ALLOWED}"
+ID = f"{ACCOUNTS}/{NOBODYS_ID}"
+ACCOUNT = {
+    "id": str(uuid4()),
+    "user_id": str(uuid4()),
+    "account_name": "Mine",
+    "is_active": True,
+    "created_at": "2026-11-23T18:56:19.806480+00:00",
+    "updated_at": "2026-11-23T18:56:19.806480+00:00",
+}
+# An API with a bug, and one that tells what it thinks of its client.
+MORE = """
+from fastapi import Request
+
+def add_to(app):
+    @app.get("/crash")
+    async def crash():
+        raise RuntimeError
+
+    @app.get("/who")
+    async def who(request: Request):
+        return {"scheme": request.url.scheme, "client": request.client.host, "host": request.url.hostname}
+"""
+# The kinds of answers: a request, what Supabase answers to it, and the status.
+KINDS: dict[str, tuple[str, str, dict[str, Any], tuple[int, object], int]] = {
+    "200": ("GET", ACCOUNTS, {}, (200, []), 200),
+    "201": ("POST", ACCOUNTS, {"json": {"account_name": "Mine"}}, (200, ACCOUNT), 201),
+    "401 without a token": ("GET", ACCOUNTS, {"headers": {"Authorization": ""}}, (200, []), 401),
+    "401 of Supabase": ("GET", ACCOUNTS, {}, (401, {"code": "PGRST301"}), 401),
+    "403": ("POST", GET_OR_CREATE, {}, (403, {"code": "42501"}), 403),
+    "404 for an id": ("GET", ID, {}, (200, []), 404),
+    "404 for a path": ("GET", "/nothing", {}, (200, []), 404),
+    "404 for an asset": ("GET", "/docs/assets/nothing", {}, (200, []), 404),
+    "405": ("DELETE", ID, {}, (200, []), 405),
+    "409": ("POST", ACCOUNTS, {"json": {"account_name": "Mine"}}, (409, {"code": "23505"}), 409),
+    "413": ("POST", ACCOUNTS, {"content": b" " * 20_000}, (200, []), 413),
+    "415": ("POST", ACCOUNTS, {"content": b"{}"}, (200, []), 415),
+    "422": ("POST", ACCOUNTS, {"json": {}}, (200, []), 422),
+    "500": ("GET", "/crash", {}, (200, []), 500),
+    "502": ("GET", ACCOUNTS, {}, (500, {}), 502),
+    "503": ("GET", ACCOUNTS, {}, (503, {}), 503),
+    "504": ("GET", ACCOUNTS, {}, (504, {}), 504),
+    "liveness": ("GET", "/healthz", {}, (200, []), 200),
+    "readiness": ("GET", "/readyz", {}, (200, []), 200),
+    "the docs": ("GET", "/docs", {}, (200, []), 200),
+    "an asset": ("GET", "/docs/assets/swagger-ui.css", {}, (200, []), 200),
+    "the description": ("GET", "/openapi.json", {}, (200, []), 200),
+}
+Call = Callable[..., httpx.Response]
+
+
+@contextmanager
+def edge(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, ScriptedUpstream]]:
+    """An API with a scripted upstream behind it, and a client of it with a user's token."""
+    with (
+        scripted_upstream() as upstream,
+        serving_more(folder, MORE, upstream.url, **settings) as (url, _),
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {Canaries().token('')}"}, verify=NO_CERTIFICATES
+        ) as client,
+    ):
+        yield client, upstream
+
+
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Call]]:
+    """Starts an API for each different set of settings; gives what provokes a kind of answer from it."""
+    calls: dict[str, Call] = {}
+    with ExitStack() as stack:
+
+        def get(**settings: str) -> Call:
+            name = json.dumps(settings)
+            if name not in calls:
+                client, upstream = stack.enter_context(edge(tmp_path_factory.mktemp("edge"), **settings))
+
+                def call(kind: str, **headers: str) -> httpx.Response:
+                    method, path, content, supabase, status = KINDS[kind]
+                    upstream.script = answering(*supabase)
+                    all_headers = {**headers, **content.get("headers", {})}
+                    answer = client.request(method, path, **{**content, "headers": all_headers})
+                    assert answer.status_code == status
+                    return answer
+
+                calls[name] = call
+            return calls[name]
+
+        yield get
+
+
+def cors(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+
+
+def listed(value: str) -> set[str]:
+    return {part.strip().lower() for part in value.split(",")}
+
+
+# Every answer ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_answer_is_kept_guessed_at_or_names_its_server(edges: Callable[..., Call], kind: str) -> None:
+    answer = edges()(kind)
+    assert answer.headers.get_list("Cache-Control") == ["no-store"]
+    assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"]
+    assert len(answer.headers.get_list("X-Request-ID")) == 1
+    assert "Server" not in answer.headers
+    assert "X-Powered-By" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 40_000], ids=["no HTTP", "a long head"]
+)
+def test_neither_is_the_answer_to_what_is_no_request(tmp_path: Path, sent: bytes) -> None:
+    with serving(tmp_path, COMPLETE["SUPABASE_URL"], "sb_publishable_abc") as (url, _):
+        head = raw(url, sent).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert not any(line.startswith(b"server:") for line in head)
+    assert b"cache-control: no-store" in head
+    assert b"x-content-type-options: nosniff" in head
+
+
+# Other origins --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_the_setting_no_answer_is_for_another_origin(edges: Callable[..., Call], kind: str) -> None:
+    assert cors(edges()(kind, Origin=ALLOWED)) == {}
+
+
+def test_without_the_setting_a_preflight_is_a_method_like_any_other(tmp_path: Path) -> None:
+    with edge(tmp_path) as (client, _):
+        headers = {"Origin": ALLOWED, "Access-Control-Request-Method": "GET"}
+        answer = client.options(ACCOUNTS, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert cors(answer) == {}
+
+
+@pytest.mark.parametrize("origin", [ALLOWED, ALSO_ALLOWED])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_of_an_allowed_origin_can_read_every_answer(edges: Callable[..., Call], kind: str, origin: str) -> None:
+    answer = edges(EDGE_CORS_ORIGINS=ORIGINS)(kind, Origin=origin)
+    assert set(cors(answer)) == {"access-control-allow-origin", "access-control-expose-headers"}
+    assert answer.headers.get_list("Access-Control-Allow-Origin") == [origin]
+    exposed = listed(answer.headers["Access-Control-Expose-Headers"])
+    assert exposed == {"location", "retry-after", "www-authenticate", "x-request-id"}
+    assert "origin" in listed(answer.headers["Vary"])
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example.com",
+        "http://app.example.com",
+        "https://app.example.com:8443",
+        "https://app.example.com.evil.example",
+        "https://sub.app.example.com",
+        "https://appXexample.com",
+        "null",
+        "*",
+        ORIGINS,
+    ],
+)
+@pytest.mark.parametrize("kind", ["200", "401 without a token", "500", "503"])
+def test_a_page_of_another_origin_reads_none(edges: Callable[..., Call], kind: str, origin: str) -> None:
+    answer = edges(EDGE_CORS_ORIGINS=ORIGINS)(kind, Origin=origin)
+    assert set(cors(answer)) <= {"access-control-expose-headers"}  # which says nothing by itself
+    assert "origin" in listed(answer.headers["Vary"])
+
+
+@pytest.mark.parametrize("kind", ["200", "404 for a path"])
+def test_an_answer_for_no_page_says_that_it_could_be_another(edges: Callable[..., Call], kind: str) -> None:
+    answer = edges(EDGE_CORS_ORIGINS=ORIGINS)(kind)
+    assert cors(answer) == {}
+    assert "origin" in listed(answer.headers["Vary"])
+
+
+@pytest.fixture(scope="module")
+def with_cors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with edge(tmp_path_factory.mktemp("cors"), EDGE_CORS_ORIGINS=ORIGINS) as (client, _):
+        del client.headers["Authorization"]  # browsers send none
+        yield client
+
+
+@pytest.mark.parametrize("path", [ACCOUNTS, GET_OR_CREATE, ID])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: str, method: str) -> None:
+    answer = with_cors.options(
+        path,
+        headers={
+            "Origin": ALSO_ALLOWED,
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": "authorization,content-type,x-request-id",
+        },
+    )
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == ALSO_ALLOWED
+    assert listed(answer.headers["Access-Control-Allow-Methods"]) == {"get", "post", "patch"}
+    assert {"authorization", "content-type", "x-request-id"} <= listed(answer.headers["Access-Control-Allow-Headers"])
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "origin" in listed(answer.headers["Vary"])
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "headers"),
+    [
+        ("https://evil.example.com", "GET", "authorization"),
+        ("null", "GET", "authorization"),
+        (ALLOWED, "DELETE", "authorization"),
+        (ALLOWED, "GET", "authorization, x-other"),
+    ],
+    ids=["another origin", "no origin", "another method", "another header"],
+)
+def test_any_other_preflight_fails(with_cors: httpx.Client, origin: str, method: str, headers: str) -> None:
+    answer = with_cors.options(
+        ACCOUNTS,
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": headers,
+        },
+    )
+    assert answer.status_code == 400
+    assert (origin == ALLOWED) == ("Access-Control-Allow-Origin" in answer.headers)
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", ["200", "401 without a token", "500"])
+def test_the_origin_can_be_any_but_never_with_cookies(edges: Callable[..., Call], kind: str) -> None:
+    answer = edges(EDGE_CORS_ORIGINS="*")(kind, Origin="https://anybody.example", Cookie="a=b")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+# The docs, and proxies ------------------------------------------------------------------------------------------------
+
+
+def test_without_docs_nothing_of_them_is_there(tmp_path: Path) -> None:
+    with edge(tmp_path, EDGE_DOCS="false") as (client, _):
+        for path in (
+            "/docs",
+            "/docs/",
+            "/docs/assets/swagger-ui.css",
+            "/openapi.json",
+            "/redoc",
+            "/docs/oauth2-redirect",
+        ):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+        assert client.get(ACCOUNTS).status_code == 200
+
+
+FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+DIRECT = {"scheme": "http", "client": "127.0.0.1", "host": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, {"EDGE_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1, ::1"}], ids=["none", "others"]
+)
+def test_what_a_proxy_says_is_not_believed(tmp_path: Path, setting: dict[str, str]) -> None:
+    with edge(tmp_path, FORWARDED_ALLOW_IPS="*", **setting) as (client, _):
+        assert client.get("/who", headers=FORWARDED).json() == DIRECT
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "192.0.2.1, 127.0.0.0/8"])
+def test_unless_the_proxy_is_a_trusted_one(tmp_path: Path, trusted: str) -> None:
+    with edge(tmp_path, EDGE_TRUSTED_PROXIES=trusted) as (client, _):
+        assert client.get("/who", headers=FORWARDED).json() == {**DIRECT, "scheme": "https", "client": "203.0.113.9"}
+        assert client.get("/who", headers={"X-Forwarded-Host": "evil.example"}).json() == DIRECT
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("EDGE_CORS_ORIGINS", "https://app.example.com/"),
+        ("EDGE_CORS_ORIGINS", "https://app.example.com/path"),
+        ("EDGE_CORS_ORIGINS", "https://app.example.com?query"),
+        ("EDGE_CORS_ORIGINS", "https://user:password@app.example.com"),
+        ("EDGE_CORS_ORIGINS", "app.example.com"),
+        ("EDGE_CORS_ORIGINS", "https://*.example.com/*"),
+        ("EDGE_CORS_ORIGINS", "ftp://app.example.com"),
+        ("EDGE_CORS_ORIGINS", "null"),
+        ("EDGE_CORS_ORIGINS", "garbage"),
+        ("EDGE_CORS_ORIGINS", "https://app.example.com https://b.example.com"),
+        ("EDGE_CORS_ORIGINS", '["https://app.example.com"]'),
+        ("EDGE_CORS_ORIGINS", f"{ALLOWED}, garbage"),
+        ("EDGE_TRUSTED_PROXIES", "garbage"),
+        ("EDGE_TRUSTED_PROXIES", "*"),
+        ("EDGE_TRUSTED_PROXIES", "proxy.example.com"),
+        ("EDGE_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("EDGE_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("EDGE_TRUSTED_PROXIES", "300.0.0.1"),
+        ("EDGE_TRUSTED_PROXIES", "127.0.0.1, garbage"),
+        ("EDGE_LOG_LEVEL", "verbose"),
+        ("EDGE_LOG_LEVEL", "INFO "),
+        ("EDGE_LOG_LEVEL", "10"),
+        ("EDGE_LOG_FORMAT", "xml"),
+        ("EDGE_LOG_FORMAT", "JSON"),
+        ("EDGE_DOCS", "perhaps"),
+        ("EDGE_DOCS", "2"),
+        ("EDGE_UPSTREAM_WAITING", "-1"),
+        ("EDGE_UPSTREAM_WAITING", "10001"),
+        ("EDGE_UPSTREAM_WAITING", "some"),
+        ("EDGE_UPSTREAM_WAITING", "1.5"),
+        ("EDGE_TOKEN_ALLOW_HS256", "perhaps"),
+        ("EDGE_TOKEN_ALLOW_HS256", "HS256"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    with pytest.raises(InvalidSettingsError) as refused:
+        read(monkeypatch, {**COMPLETE, variable: value})
+    (line,) = str(refused.value).splitlines()
+    name, _, message = line.partition(": ")
+    assert name.partition(".")[0] == variable  # of several in one variable also which
+    assert len(value) < 3 or value not in message
+
+
+def test_lists_are_split_at_commas_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": f" {ORIGINS} ,", "EDGE_TRUSTED_PROXIES": " , "})
+    assert settings.edge_cors_origins == (ALLOWED, ALSO_ALLOWED)
+    assert settings.edge_trusted_proxies == ()
+
+
+def test_nothing_is_open_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": "", "EDGE_TRUSTED_PROXIES": ""})
+    assert (settings.edge_cors_origins, settings.edge_trusted_proxies) == ((), ())
+    assert settings.edge_token_allow_hs256 is False
+    assert (settings.edge_log_level, settings.edge_log_format) == ("info", None)
+
+
+def test_the_message_about_a_wrong_origin_is_about_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidSettingsError, match="must be origins such as"):
+        read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": "app.example.com"})
+
+
+@pytest.mark.parametrize("value", ["https://App.example.com", "https://app.example.com:443", "https://bücher.example"])
+def test_what_no_browser_sends_as_an_origin_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(InvalidSettingsError, match="EDGE_CORS_ORIGINS"):
+        read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": value})
