@@ -6,7 +6,7 @@ BIN := .venv/bin
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1
 
-.PHONY: help dev test soak lint format mutants lock reset clean
+.PHONY: help dev test soak bench bench-sql lint format mutants lock reset clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,12 @@ test: .venv/installed node_modules/installed ## run the whole suite against a th
 
 soak: .venv/installed node_modules/installed ## offer a stack more than it can take, for a minute
 	@exec $(BIN)/python -m pytest -n0 -rP --timeout=600 --soak=60 tests/soak
+
+bench: .venv/bench ## measure the wrapper beside other ways to build it (needs wrk: apt-get install wrk)
+	@exec $(BIN)/python -m bench
+
+bench-sql: .venv/installed node_modules/installed ## measure the SQL functions at up to a million accounts
+	@exec $(BIN)/python -m bench.database
 
 lint: .venv/installed ## ruff, mypy, sqlfluff, squawk
 	$(BIN)/ruff check .
@@ -40,6 +46,8 @@ reset: .venv/installed ## wipe the data of `make dev`
 lock: .venv/installed ## pin the newest versions that pyproject.toml and package.json allow
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --extra local --group dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --constraint requirements.lock bench/requirements.in --output-file bench/requirements.lock
 	$(BIN)/python -m edge_api.local npm install --package-lock-only
 
 clean: ## remove what was installed
@@ -59,6 +67,10 @@ clean: ## remove what was installed
 		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock; \
 	fi
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/bench: bench/requirements.lock .venv/installed | node_modules/installed
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r bench/requirements.lock
 	@touch $@
 
 # "install" and not "ci": the lock names the command-line tool's binary for Linux on x86-64 only, which "ci" refuses.

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -80,7 +79,7 @@ class Candidates:
         self._folder = folder
         self._running = running
 
-    def start(self, name: str, project: Project, *, workers: int = 1) -> tuple[str, Child]:
+    def start(self, name: str, project: Project) -> tuple[str, Child]:
         """Start one, and wait until it answers; returns the address of its get-or-create, and its process."""
         port = free_port()
         argv = (
@@ -95,7 +94,6 @@ class Candidates:
             SUPABASE_URL=project.url,
             SUPABASE_PUBLISHABLE_KEY=project.key,
             EDGE_API_PORT=str(port),
-            EDGE_API_WORKERS=str(workers),
         )
         url = f"http://127.0.0.1:{port}{PATH}"
         httpx.post(url, headers={"Authorization": f"Bearer {project.token}"}).raise_for_status()
@@ -157,21 +155,13 @@ def measure(targets: dict[str, tuple[str, Project]], *, rounds: int, seconds: fl
     for turn in range(rounds):
         for callers in CALLERS:
             for name, (url, project) in targets.items():
-                print(
-                    f"\r\x1b[K{report}, round {turn + 1} of {rounds}, {callers} callers: {name}",
-                    end="",
-                    file=sys.stderr,
-                )
+                if sys.stderr.isatty():
+                    print(f"\r\x1b[K{report}, round {turn + 1}, {callers} callers: {name}", end="", file=sys.stderr)
                 body = "{}" if name == "direct" else ""
                 results[name][callers].append(load(url, project, callers=callers, seconds=seconds, body=body))
-    print("\r\x1b[K", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
     return results
-
-
-def processes_of(child: Child) -> list[psutil.Process]:
-    """The process and those that it started."""
-    process = psutil.Process(child.pid)
-    return [process, *process.children(recursive=True)]
 
 
 def memory_growth(candidates: Candidates, project: Project) -> dict[str, float]:
@@ -200,7 +190,7 @@ def machine() -> dict[str, str]:
     return {
         "cpu": f"{os.cpu_count()} x {cpu}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("fastapi", "uvicorn", "aiohttp", "httpx", "supabase", "pydantic")},
+        **{name: version(name) for name in ("fastapi", "uvicorn", "pyreqwest", "aiohttp", "supabase", "pydantic")},
     }
 
 
@@ -226,11 +216,6 @@ def main() -> int:
         targets["direct"] = (f"{shared_secret.url}/rest/v1/rpc/get_or_create_account", shared_secret)
         instant = measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")
 
-        one, two = (candidates.start("edge", shared_secret, workers=workers)[0] for workers in (1, 2))
-        workers: dict[int, list[Run]] = {1: [], 2: []}
-        for _ in range(options.rounds):
-            for number, url in ((1, one), (2, two)):
-                workers[number].append(load(url, shared_secret, callers=64, seconds=options.seconds))
         memory = memory_growth(candidates, shared_secret)
     with tempfile.TemporaryDirectory(prefix="edge-api-bench-") as temporary, ExitStack() as running:
         candidates = Candidates(Path(temporary), running)
@@ -248,7 +233,6 @@ def main() -> int:
         "machine": machine(),
         "instant upstream": _plain(instant),
         "embedded stack": _plain(embedded),
-        "workers, 64 callers": {str(number): [asdict(run) for run in runs] for number, runs in workers.items()},
         "memory of a worker in MiB": memory,
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -257,8 +241,7 @@ def main() -> int:
     print(table(instant))
     print("\nAgainst the embedded stack\n")
     print(table(embedded))
-    ratio = statistics.median(run.rps for run in workers[2]) / statistics.median(run.rps for run in workers[1])
-    print(f"\nTwo workers serve {ratio:.2f} times what one serves.")
+    print()
     print("Memory of a worker: " + ", ".join(f"{mib:.1f} MiB {when}" for when, mib in memory.items()))
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
     return 0

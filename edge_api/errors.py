@@ -218,6 +218,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "23503": InvalidTokenError,  # foreign_key_violation: the token's user has been deleted
     "23505": AccountExistsError,  # unique_violation
     "23514": InvalidRequestError,  # check_violation
+    "42883": FunctionMissingError,  # undefined_function: gone since the schema was read
     "40001": UpstreamUnavailableError,  # serialization_failure: worth another try
     "40P01": UpstreamUnavailableError,  # deadlock_detected: worth another try
     "53300": UpstreamUnavailableError,  # too_many_connections

@@ -14,7 +14,7 @@ from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import InvalidSettingsError, Settings
 from tests.edge.test_authentication import BAD_TOKENS
-from tests.support import ENDPOINT_NAMES, ENDPOINTS, User, signed
+from tests.support import ENDPOINT_NAMES, ENDPOINTS, NO_CERTIFICATES, User, signed
 
 SERVE = [str(Path(sys.executable).with_name("edge-api")), "serve"]
 COMPLETE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc"}
@@ -105,27 +105,37 @@ def serving(folder: Path, supabase_url: str, key: str, **settings: str) -> Itera
         child.stop(grace_seconds=5)
 
 
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An edge whose Supabase is down."""
+    folder = tmp_path_factory.mktemp("cut-off")
+    with serving(folder, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc") as (url, _):
+        yield url
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=ENDPOINT_NAMES)
 def test_an_upstream_that_is_down_is_503(
-    tmp_path: Path, user: User, endpoint: tuple[str, str, dict[str, str] | None]
+    cut_off: str, user: User, endpoint: tuple[str, str, dict[str, str] | None]
 ) -> None:
     method, path, body = endpoint
-    with serving(tmp_path, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc") as (url, _):
-        answer = httpx.request(method, f"{url}{path}", json=body, headers={"Authorization": f"Bearer {user.token}"})
-        assert answer.status_code == 503
-        assert answer.json()["code"] == "upstream_unavailable"
-        assert int(answer.headers["Retry-After"]) > 0
-        assert httpx.get(f"{url}/healthz").status_code == 200
-        ready = httpx.get(f"{url}/readyz")
-        assert (ready.status_code, ready.json()["code"]) == (503, "supabase_unreachable")
+    headers = {"Authorization": f"Bearer {user.token}"}
+    answer = httpx.request(method, f"{cut_off}{path}", json=body, headers=headers, verify=NO_CERTIFICATES)
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "upstream_unavailable"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_where_the_upstream_is_down_the_process_lives_and_is_not_ready(cut_off: str) -> None:
+    assert httpx.get(f"{cut_off}/healthz", verify=NO_CERTIFICATES).status_code == 200
+    ready = httpx.get(f"{cut_off}/readyz", verify=NO_CERTIFICATES)
+    assert (ready.status_code, ready.json()["code"]) == (503, "supabase_unreachable")
 
 
 @pytest.mark.parametrize("kind", ["garbage", "three parts of garbage", "expired", "not valid yet", "a token of 10 kB"])
-def test_a_bad_token_costs_no_call_to_supabase(tmp_path: Path, stack: Stack, user: User, kind: str) -> None:
+def test_a_bad_token_costs_no_call_to_supabase(cut_off: str, stack: Stack, user: User, kind: str) -> None:
     """It is refused although Supabase is down."""
-    with serving(tmp_path, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc") as (url, _):
-        headers = {"Authorization": f"Bearer {BAD_TOKENS[kind](stack, user)}"}
-        assert httpx.get(f"{url}/api/accounts", headers=headers).status_code == 401
+    headers = {"Authorization": f"Bearer {BAD_TOKENS[kind](stack, user)}"}
+    assert httpx.get(f"{cut_off}/api/accounts", headers=headers, verify=NO_CERTIFICATES).status_code == 401
 
 
 def test_a_wrong_publishable_key_is_the_operators_problem_not_the_users(

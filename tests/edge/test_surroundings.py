@@ -302,7 +302,7 @@ def test_unless_the_proxy_is_a_trusted_one(tmp_path: Path, trusted: str) -> None
         ("EDGE_CORS_ORIGINS", "https://app.example.com/path"),
         ("EDGE_CORS_ORIGINS", "https://app.example.com?query"),
         ("EDGE_CORS_ORIGINS", "https://user:password@app.example.com"),
-        ("EDGE_CORS_ORIGINS", "app.example.com"),
+        ("EDGE_CORS_ORIGINS", "b.example.org"),
         ("EDGE_CORS_ORIGINS", "https://*.example.com/*"),
         ("EDGE_CORS_ORIGINS", "ftp://app.example.com"),
         ("EDGE_CORS_ORIGINS", "null"),
