@@ -28,6 +28,16 @@ _MAX_TOKEN_LENGTH: Final = 8192
 _COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _AUDIENCE: Final = "authenticated"
 _SHARED_SECRET: Final = "HS256"  # noqa: S105 - an algorithm's name
+# PyJWT's own, and what claims of other types and sizes than anybody would sign make of it.
+_NOT_GENUINE: Final = (
+    jwt.PyJWTError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 # Clocks differ; Supabase's own servers allow 30 s as well.
 _LEEWAY_SECONDS: Final = 30
 # Looking at a token takes longer than all else that is done here for a call, and a user comes back with the same one.
@@ -40,6 +50,7 @@ class Caller:
 
     token: str = field(repr=False)
     user_id: UUID
+    is_genuine: bool  # proved here; else only Supabase can tell
 
 
 def _claims(text: bytes) -> dict[str, Any]:
@@ -99,6 +110,8 @@ class Authenticator:
             if len(self._seen) >= _MOST_SEEN:
                 del self._seen[next(iter(self._seen))]
             self._seen[token] = caller, expires
+        if caller.is_genuine:
+            bind_contextvars(user_id=str(caller.user_id))
         return caller
 
     async def _examined(self, token: str) -> tuple[Caller, float]:
@@ -106,25 +119,16 @@ class Authenticator:
         if len(token) > _MAX_TOKEN_LENGTH or not _COMPACT_JWS.fullmatch(token):
             raise InvalidTokenError
         try:
-            claims = await self._verified(token)
+            claims, is_genuine = await self._verified(token)
             if claims.get("role") != "authenticated":
                 raise NotAUserError
-            return Caller(token, UUID(claims["sub"])), float(claims["exp"]) + _LEEWAY_SECONDS
-        # the last four: claims of other types and sizes than anybody would sign
-        except (
-            jwt.PyJWTError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-            RecursionError,
-        ) as e:
-            bind_contextvars(refused=type(e).__name__)
+            return Caller(token, UUID(claims["sub"]), is_genuine), float(claims["exp"]) + _LEEWAY_SECONDS
+        except _NOT_GENUINE as error:
+            bind_contextvars(refused=type(error).__name__)
             raise InvalidTokenError from None
 
-    async def _verified(self, token: str) -> dict[str, Any]:
-        """The claims of a token, checked as far as can be without a secret."""
+    async def _verified(self, token: str) -> tuple[dict[str, Any], bool]:
+        """The claims of a token, checked as far as can be without a secret, and whether that proves it genuine."""
         header = _claims(base64url_decode(token.partition(".")[0]))
         algorithm, key_id = header["alg"], header.get("kid")
         options: Options = {"require": ["exp"], "verify_signature": True}
@@ -133,13 +137,13 @@ class Authenticator:
             if await self._keys.published() and not self._shared_secret_too:
                 raise jwt.InvalidAlgorithmError
             options = {**options, "verify_signature": False, "verify_exp": True, "verify_nbf": True}
-            return _jwt.decode(token, options=options, leeway=_LEEWAY_SECONDS)
+            return _jwt.decode(token, options=options, leeway=_LEEWAY_SECONDS), False
         if algorithm not in ALGORITHMS:
             raise jwt.InvalidAlgorithmError
         problem: jwt.PyJWTError = jwt.InvalidSignatureError()
         for key in await self._keys.matching(algorithm, key_id):
             try:
-                return _jwt.decode(
+                claims = _jwt.decode(
                     token,
                     key,
                     [algorithm],
@@ -150,4 +154,6 @@ class Authenticator:
                 )
             except jwt.InvalidSignatureError as error:  # of several keys without an id, another one may fit
                 problem = error
+            else:
+                return claims, True
         raise problem

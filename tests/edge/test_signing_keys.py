@@ -23,11 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi import Request
 from jwt.algorithms import get_default_algorithms
 
-from edge_api.errors import ApiError, BadUpstreamError, UpstreamUnavailableError
+from edge_api.errors import ApiError, BadUpstreamError, InvalidTokenError, UpstreamUnavailableError
 from edge_api.local.processes import free_port
+from edge_api.settings import Settings
 from edge_api.signing_keys import ALGORITHMS, SigningKeys
+from edge_api.tokens import Authenticator
 from edge_api.upstream import Supabase
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
 from tests.edge.test_serve import read, serving
@@ -939,3 +942,57 @@ async def test_what_is_no_key_set_changes_nothing(
     assert upstream.key_requests == 4
     assert {request.headers["apikey"] for request in upstream.received} == {"sb_publishable_abc"}
     assert [record for record in caplog.records if record.name == "asyncio"] == []  # no task has crashed
+
+
+def test_whose_genuine_token_it_was_is_logged_whatever_supabase_says(tmp_path: Path) -> None:
+    user_id = str(uuid4())
+    with scripted_upstream(answering(503, ""), key_set()) as upstream:
+        with in_front_of(upstream, tmp_path) as api:
+            issuer = issuer_of(upstream)
+            sent = token(ordinary(issuer, sub=user_id))
+            for _ in range(2):  # a token that is known already too
+                assert api.post(GET_OR_CREATE, headers={"Authorization": f"Bearer {sent}"}).status_code == 503
+            forged = token(ordinary(issuer, sub=user_id), owner="a stranger")
+            assert api.post(GET_OR_CREATE, headers={"Authorization": f"Bearer {forged}"}).status_code == 401
+        lines = [json.loads(line) for line in (tmp_path / "api.log").read_text().splitlines()]
+    requests = [line for line in lines if line["event"] == "request" and line["route"] == GET_OR_CREATE]
+    assert [line.get("user_id") for line in requests] == [user_id, user_id, None]
+
+
+@in_a_loop
+async def test_a_token_that_was_let_in_is_refused_once_its_key_is_gone() -> None:
+    """It is not looked at again for every call, but it is with every new set of keys."""
+    publisher, clock, url = Publisher("a"), Clock(), "https://abcdefgh.supabase.co"
+    sent = token(ordinary(f"{url}/auth/v1"), kid="a")
+    request = Request({"type": "http", "headers": [(b"authorization", f"Bearer {sent}".encode())]})
+    async with SigningKeys(publisher, clock) as keys:
+        authenticate = Authenticator(Settings.model_validate({"supabase_url": url, "SUPABASE_ANON_KEY": "x"}), keys)
+        assert (await authenticate(request)).is_genuine
+        publisher.key_ids = ["b"]
+        clock.now += 301
+        before = keys.refresh()
+        assert (await authenticate(request)).is_genuine
+        for _ in range(100):  # turns of the loop, for the refresh in the background
+            await asyncio.sleep(0)
+        assert keys.refresh() > before
+        with pytest.raises(InvalidTokenError):
+            await authenticate(request)
+
+
+@in_a_loop
+async def test_a_token_that_was_let_in_is_refused_once_it_has_expired() -> None:
+    url = "https://abcdefgh.supabase.co"
+    almost_expired = int(time.time()) - 28  # 30 s of leeway
+    sent = token(ordinary(f"{url}/auth/v1", exp=almost_expired), kid="a")
+    request = Request({"type": "http", "headers": [(b"authorization", f"Bearer {sent}".encode())]})
+    async with SigningKeys(Publisher("a"), Clock()) as keys:
+        authenticate = Authenticator(Settings.model_validate({"supabase_url": url, "SUPABASE_ANON_KEY": "x"}), keys)
+
+        async def call_until_refused() -> None:
+            for _ in range(200):
+                assert (await authenticate(request)).is_genuine
+                await asyncio.sleep(0.05)
+
+        with pytest.raises(InvalidTokenError):
+            await call_until_refused()
+        assert time.time() >= almost_expired + 29
