@@ -55,9 +55,9 @@ class Project:
     token: str
 
 
-def load(url: str, project: Project, *, callers: int, seconds: float, body: str = "") -> Run:
+def load(url: str, project: Project, *, callers: int, seconds: int, body: str = "") -> Run:
     """Call `url` from so many callers at a time. Raises RuntimeError if one call of them fails."""
-    options = f"--threads=1 --connections={callers} --duration={seconds:g}s --timeout=30s --latency".split()
+    options = f"--threads=1 --connections={callers} --duration={seconds}s --timeout=30s --latency".split()
     done = subprocess.run(  # noqa: S603 - no input from outside
         [shutil.which("wrk") or "wrk", *options, f"--script={HERE / 'wrk.lua'}", url],
         env={**os.environ, "TOKEN": project.token, "SUPABASE_PUBLISHABLE_KEY": project.key, "BODY": body},
@@ -149,7 +149,7 @@ def sign_up(stack: local_stack.Stack) -> Project:
     return Project(stack.supabase_url, stack.keys.publishable, answer.json()["access_token"])
 
 
-def measure(targets: dict[str, tuple[str, Project]], *, rounds: int, seconds: float, report: str) -> Results:
+def measure(targets: dict[str, tuple[str, Project]], *, rounds: int, seconds: int, report: str) -> Results:
     """Measure every target at every number of callers, round after round, so that the machine's moods hit them all."""
     results: dict[str, dict[int, list[Run]]] = {name: {callers: [] for callers in CALLERS} for name in targets}
     for turn in range(rounds):
@@ -171,7 +171,7 @@ def memory_growth(candidates: Candidates, project: Project) -> dict[str, float]:
     made, after = 0.0, {}
     for wanted in (1_000, 100_000):
         while made < wanted:
-            seconds = 0.5 if wanted == 1_000 else 5
+            seconds = 1 if wanted == 1_000 else 5
             made += load(url, project, callers=16, seconds=seconds).rps * seconds
         after[f"after {wanted:,} requests"] = process.memory_info().rss / 2**20
     return after
@@ -198,7 +198,7 @@ def main() -> int:
     """Run everything; about four minutes."""
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="times that each candidate is measured (3)")
-    arguments.add_argument("--seconds", type=float, default=2, help="length of a measurement (2)")
+    arguments.add_argument("--seconds", type=int, default=2, help="length of a measurement (2)")
     arguments.add_argument("--only", nargs="*", help="the candidates, against the instant upstream alone")
     options = arguments.parse_args()
     if shutil.which("wrk") is None:

@@ -64,6 +64,7 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             request = _BoundedRequest(request.scope, request.receive)
             request.state.caller = await request.state.authenticate(request)
+            # without either there is no body: RFC 9112, 6.3
             if "content-length" in request.headers or "transfer-encoding" in request.headers:
                 try:
                     async with asyncio.timeout(_BODY_SECONDS):
