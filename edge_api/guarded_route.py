@@ -65,7 +65,7 @@ class GuardedRoute(APIRoute):
             request = _BoundedRequest(request.scope, request.receive)
             request.state.caller = await request.state.authenticate(request)
             # without either there is no body: RFC 9112, 6.3
-            if "content-length" in request.headers or "transfer-encoding" in request.headers:
+            if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
                 try:
                     async with asyncio.timeout(_BODY_SECONDS):
                         body = await request.body()

@@ -2,8 +2,8 @@
 
 import re
 import time
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +31,7 @@ class RequestMiddleware:
             return
         since = time.perf_counter()
         wanted = Headers(scope=scope).get("x-request-id", "")
-        request_id = wanted if _WELL_FORMED_ID.fullmatch(wanted) else uuid4().hex
+        request_id = wanted if _WELL_FORMED_ID.fullmatch(wanted) else token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         clear_contextvars()
         bind_contextvars(request_id=request_id)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 from pydantic import Field, TypeAdapter
 from structlog.contextvars import bind_contextvars
 
@@ -86,32 +86,20 @@ def _found(accounts: list[UserAccountResponse]) -> UserAccountResponse:
     return accounts[0]
 
 
-class CallerRpc:
-    """Calls SQL functions on behalf of the user whose request this is."""
-
-    def __init__(self, request: Request) -> None:
-        self._supabase: Supabase = request.state.supabase
-        self._caller: Caller = request.state.caller
-        self._request_id: str = request.state.request_id
-
-    async def __call__(self, function: Function[T], **params: str) -> T:
-        """Call `function` with `params`; raises ApiError."""
-        answer = await self._supabase.rpc(function, params, token=self._caller.token, request_id=self._request_id)
-        bind_contextvars(user_id=str(self._caller.user_id))  # Supabase accepted the token
-        return answer
-
-
-async def _caller_rpc(request: Request) -> CallerRpc:
-    return CallerRpc(request)  # a bare class would be called in a thread
-
-
-Rpc = Annotated[CallerRpc, Depends(_caller_rpc)]
+async def _rpc(request: Request, function: Function[T], **params: str) -> T:
+    """Call an SQL function on behalf of the user whose request this is; raises ApiError."""
+    state = request.state
+    supabase: Supabase = state.supabase
+    caller: Caller = state.caller
+    answer = await supabase.rpc(function, params, token=caller.token, request_id=state.request_id)
+    bind_contextvars(user_id=str(caller.user_id))  # Supabase accepted the token
+    return answer
 
 
 @router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
-async def list_accounts(rpc: Rpc) -> ListAccountsResponse:
+async def list_accounts(request: Request) -> ListAccountsResponse:
     """All your accounts, newest first. A new user has none."""
-    accounts = await rpc(_LIST)
+    accounts = await _rpc(request, _LIST)
     return ListAccountsResponse(accounts=accounts, count=len(accounts))
 
 
@@ -128,10 +116,10 @@ async def list_accounts(rpc: Rpc) -> ListAccountsResponse:
     },
 )
 async def create_account(
-    body: CreateAccountRequest, rpc: Rpc, request: Request, response: Response
+    body: CreateAccountRequest, request: Request, response: Response
 ) -> UserAccountResponse:
     """Make your account under a name of your choice. Each user has one at most."""
-    account = await rpc(_CREATE, account_name=body.account_name)
+    account = await _rpc(request, _CREATE, account_name=body.account_name)
     response.headers["Location"] = request.app.url_path_for("get_account", account_id=account.id)
     return account
 
@@ -141,19 +129,19 @@ async def create_account(
     summary="Get your account, making it if need be",
     responses={200: {"links": _links("/account/id")}},
 )
-async def get_or_create_account(rpc: Rpc) -> GetOrCreateAccountResponse:
+async def get_or_create_account(request: Request) -> GetOrCreateAccountResponse:
     """Your account; if you have none, one named "Default Alpaca Account" is made.
 
     Safe to call any number of times, also at the same moment. Takes no body.
     """
-    (account,) = await rpc(_GET_OR_CREATE)
+    (account,) = await _rpc(request, _GET_OR_CREATE)
     return GetOrCreateAccountResponse(account=account, created=account.created)
 
 
 @router.get("/{account_id}", summary="Get one account", responses=_ONE_ACCOUNT_PROBLEMS)
-async def get_account(account_id: UUID, rpc: Rpc) -> UserAccountResponse:
+async def get_account(account_id: UUID, request: Request) -> UserAccountResponse:
     """Your account with this id."""
-    return _found(await rpc(_GET, account_id=str(account_id)))
+    return _found(await _rpc(request, _GET, account_id=str(account_id)))
 
 
 @router.patch(
@@ -161,6 +149,6 @@ async def get_account(account_id: UUID, rpc: Rpc) -> UserAccountResponse:
     summary="Rename an account",
     responses={**_ONE_ACCOUNT_PROBLEMS, **documented(UnsupportedMediaTypeError)},
 )
-async def rename_account(account_id: UUID, body: RenameAccountRequest, rpc: Rpc) -> UserAccountResponse:
+async def rename_account(account_id: UUID, body: RenameAccountRequest, request: Request) -> UserAccountResponse:
     """Give your account another name."""
-    return _found(await rpc(_RENAME, account_id=str(account_id), account_name=body.account_name))
+    return _found(await _rpc(request, _RENAME, account_id=str(account_id), account_name=body.account_name))
