@@ -81,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # see edge_api.docs
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,  # what client generators make method names of
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # which would hold the messages of crashes
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
     errors.install(app)

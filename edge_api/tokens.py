@@ -49,7 +49,7 @@ class Caller:
     """The user on whose behalf a call is made."""
 
     token: str = field(repr=False)
-    user_id: UUID
+    user_id: str
     is_genuine: bool  # proved here; else only Supabase can tell
 
 
@@ -111,7 +111,7 @@ class Authenticator:
                 del self._seen[next(iter(self._seen))]
             self._seen[token] = caller, expires
         if caller.is_genuine:
-            bind_contextvars(user_id=str(caller.user_id))
+            bind_contextvars(user_id=caller.user_id)
         return caller
 
     async def _examined(self, token: str) -> tuple[Caller, float]:
@@ -122,7 +122,7 @@ class Authenticator:
             claims, is_genuine = await self._verified(token)
             if claims.get("role") != "authenticated":
                 raise NotAUserError
-            return Caller(token, UUID(claims["sub"]), is_genuine), float(claims["exp"]) + _LEEWAY_SECONDS
+            return Caller(token, str(UUID(claims["sub"])), is_genuine), float(claims["exp"]) + _LEEWAY_SECONDS
         except _NOT_GENUINE as error:
             bind_contextvars(refused=type(error).__name__)
             raise InvalidTokenError from None

@@ -22,7 +22,6 @@ from pyreqwest.exceptions import (
     RequestTimeoutError,
     WriteError,
 )
-from pyreqwest.response import ResponseBodyReader
 from structlog.contextvars import bind_contextvars
 from structlog.stdlib import get_logger
 
@@ -113,14 +112,19 @@ class _Transport(httpx.AsyncClient):
         Raises:
             ApiError: the answer is no success, or there is none.
         """
-        seconds: float = kwargs.get("timeout", self._seconds)
+        seconds = self._seconds
         since = time.monotonic()
-        request = self._client.request(method, str(url)).headers(kwargs["headers"]).timeout(timedelta(seconds=seconds))
+        request = self._client.request(method, str(url))
+        if "headers" in kwargs:
+            request = request.headers(kwargs["headers"])
         if kwargs.get("content"):
             request = request.body_bytes(kwargs["content"])
+        if "timeout" in kwargs:
+            seconds = kwargs["timeout"]
+            request = request.timeout(timedelta(seconds=seconds))
         try:
             async with request.build_streamed() as answer:
-                status, content = answer.status, await _bounded(answer.body_reader)
+                status, content = answer.status, bytes(await answer.body_reader.read(_MAX_ANSWER_BYTES + 1) or b"")
         except (ConnectError, WriteError) as error:
             raise _NoAnswerError from error
         except PoolTimeoutError as error:
@@ -131,6 +135,8 @@ class _Transport(httpx.AsyncClient):
             raise (UpstreamTimeoutError if is_whole else UpstreamUnavailableError) from error
         except RequestError as error:  # no HTTP, or an answer that breaks off
             raise BadUpstreamError from error
+        if len(content) > _MAX_ANSWER_BYTES:
+            raise BadUpstreamError
         if httpx.codes.is_success(status):
             if not content:  # which the library would take for no rows
                 raise BadUpstreamError
@@ -141,15 +147,6 @@ class _Transport(httpx.AsyncClient):
             body = None
         code = body.get("code") if isinstance(body, dict) else None
         raise from_upstream(status, code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else None)
-
-
-async def _bounded(body: ResponseBodyReader) -> bytes:
-    content = bytearray()
-    while chunk := await body.read_chunk():
-        content += chunk
-        if len(content) > _MAX_ANSWER_BYTES:
-            raise BadUpstreamError
-    return bytes(content)
 
 
 class Supabase:
@@ -165,9 +162,7 @@ class Supabase:
         self._most_under_way = settings.edge_upstream_connections + settings.edge_upstream_waiting
         self._under_way = 0
         self._transport = _Transport(client, self._timeout)
-        self._postgrest = AsyncPostgrestClient(
-            f"{self._url}/rest/v1", http_client=self._transport, retry_enabled=False
-        )
+        self._postgrest = AsyncPostgrestClient(f"{self._url}/rest/v1", http_client=self._transport, retry_enabled=False)
         self._postgrest.headers.clear()  # copied twice for each call; the pool sends what is needed of them
 
     @classmethod
@@ -181,6 +176,7 @@ class Supabase:
             .max_connections(settings.edge_upstream_connections)
             .pool_timeout(connect_timeout)
             .connect_timeout(connect_timeout)
+            .timeout(timedelta(seconds=settings.edge_upstream_timeout))
             .pool_idle_timeout(timedelta(seconds=_KEEPALIVE_SECONDS))
             .follow_redirects(False)  # a token goes to no other address than the one that was configured
             .referer(False)
@@ -264,7 +260,6 @@ class Supabase:
             answer = await self._transport.request(
                 "GET",
                 f"{self._url}/auth/v1/.well-known/jwks.json",
-                headers={},
                 timeout=min(self._timeout, _KEYS_SECONDS),
             )
             return answer.json()

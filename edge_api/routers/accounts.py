@@ -92,7 +92,7 @@ async def _rpc(request: Request, function: Function[T], **params: str) -> T:
     supabase: Supabase = state.supabase
     caller: Caller = state.caller
     answer = await supabase.rpc(function, params, token=caller.token, request_id=state.request_id)
-    bind_contextvars(user_id=str(caller.user_id))  # Supabase accepted the token
+    bind_contextvars(user_id=caller.user_id)  # Supabase accepted the token
     return answer
 
 
@@ -115,9 +115,7 @@ async def list_accounts(request: Request) -> ListAccountsResponse:
         **documented(AccountExistsError, UnsupportedMediaTypeError, InvalidRequestError),
     },
 )
-async def create_account(
-    body: CreateAccountRequest, request: Request, response: Response
-) -> UserAccountResponse:
+async def create_account(body: CreateAccountRequest, request: Request, response: Response) -> UserAccountResponse:
     """Make your account under a name of your choice. Each user has one at most."""
     account = await _rpc(request, _CREATE, account_name=body.account_name)
     response.headers["Location"] = request.app.url_path_for("get_account", account_id=account.id)
