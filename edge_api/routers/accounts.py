@@ -96,6 +96,20 @@ async def _rpc(request: Request, function: Function[T], **params: str) -> T:
     return answer
 
 
+@router.post(
+    "/get-or-create",
+    summary="Get your account, making it if need be",
+    responses={200: {"links": _links("/account/id")}},
+)
+async def get_or_create_account(request: Request) -> GetOrCreateAccountResponse:
+    """Your account; if you have none, one named "Default Alpaca Account" is made.
+
+    Safe to call any number of times, also at the same moment. Takes no body.
+    """
+    (account,) = await _rpc(request, _GET_OR_CREATE)
+    return GetOrCreateAccountResponse(account=account, created=account.created)
+
+
 @router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
 async def list_accounts(request: Request) -> ListAccountsResponse:
     """All your accounts, newest first. A new user has none."""
@@ -120,20 +134,6 @@ async def create_account(body: CreateAccountRequest, request: Request, response:
     account = await _rpc(request, _CREATE, account_name=body.account_name)
     response.headers["Location"] = request.app.url_path_for("get_account", account_id=account.id)
     return account
-
-
-@router.post(
-    "/get-or-create",
-    summary="Get your account, making it if need be",
-    responses={200: {"links": _links("/account/id")}},
-)
-async def get_or_create_account(request: Request) -> GetOrCreateAccountResponse:
-    """Your account; if you have none, one named "Default Alpaca Account" is made.
-
-    Safe to call any number of times, also at the same moment. Takes no body.
-    """
-    (account,) = await _rpc(request, _GET_OR_CREATE)
-    return GetOrCreateAccountResponse(account=account, created=account.created)
 
 
 @router.get("/{account_id}", summary="Get one account", responses=_ONE_ACCOUNT_PROBLEMS)
