@@ -80,7 +80,6 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json" if settings.edge_docs else None,
         docs_url=None,  # see edge_api.docs
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,  # what client generators make method names of
         telemetry={"tracing": False, "metrics": False, "logs": False},  # which would hold the messages of crashes
         redirect_slashes=False,  # a redirect would be built from the Host header
     )

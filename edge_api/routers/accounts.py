@@ -1,5 +1,6 @@
 """The accounts endpoints: each forwards to the SQL function that does the work."""
 
+from operator import attrgetter
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
@@ -42,6 +43,7 @@ router = APIRouter(
     prefix="/api/accounts",
     tags=["accounts"],
     route_class=GuardedRoute,
+    generate_unique_id_function=attrgetter("name"),  # what client generators make method names of
     responses=documented(
         MissingTokenError,
         InvalidTokenError,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from operator import attrgetter
 from typing import Final, Literal
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 from edge_api.errors import ApiError, MigrationsMissingError, NotReadyError, SupabaseUnreachableError, documented
 from edge_api.upstream import Supabase
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], generate_unique_id_function=attrgetter("name"))
 
 # Every SQL function that the endpoints call, with arguments of the right names: PostgREST finds a function by them.
 _ID: Final = "00000000-0000-0000-0000-000000000000"
