@@ -1,5 +1,3 @@
 """The HTTP wrapper around the accounts functions of a Supabase project."""
 
-from importlib.metadata import version
-
-__version__ = version("edge-api")
+__version__ = "0.1.0"
