@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httptools
 import uvicorn
+from fastapi import FastAPI
 from structlog.stdlib import get_logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -141,14 +142,30 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-def serve(settings: Settings) -> None:
-    """Serve the API until SIGINT or SIGTERM; then refuse new calls, and end those under way."""
+def _configure_logs(settings: Settings) -> None:
     logs.configure(
         level=settings.edge_log_level,
         for_people=sys.stdout.isatty() if settings.edge_log_format is None else settings.edge_log_format == "console",
     )
+
+
+def application() -> FastAPI:
+    """The application that the environment asks for, and its logs. Each worker process makes its own."""
+    settings = Settings.from_environment()
+    _configure_logs(settings)
+    return create_app(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Serve the API until SIGINT or SIGTERM; then refuse new calls, and end those under way.
+
+    With several workers, SIGHUP replaces them one after the other, and one that ends is replaced as well.
+    """
+    _configure_logs(settings)
     uvicorn.run(
-        create_app(settings),
+        "edge_api.server:application",
+        factory=True,
+        workers=settings.edge_api_workers,
         host=settings.edge_api_host,
         port=settings.edge_api_port,
         http=BoundedProtocol,

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     ]
     edge_api_host: str = "127.0.0.1"
     edge_api_port: Annotated[int, Field(ge=1, le=65535)] = 9403
+    edge_api_workers: Annotated[int, Field(ge=1, le=64, description="Processes that serve, one a core.")] = 1
     edge_upstream_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds for a call to Supabase.")] = 10.0
     edge_upstream_connect_timeout: Annotated[
         float, Field(gt=0, le=60, description="Seconds of that for making a connection.")

