@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import httptools
@@ -30,12 +30,53 @@ _MAX_REQUEST_BYTES: Final = 1024 * 1024
 _MAX_PIPELINED: Final = 16
 
 
+class _JoinedWrites(asyncio.Transport):
+    """A transport that holds what is written until more is, or until the event loop's next turn.
+
+    uvicorn writes an answer's head and its body apart: two packets, and two times that the client wakes up.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held = b""
+        self._call_soon = asyncio.get_running_loop().call_soon
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._held:
+            self._held += data
+            self._send()
+        else:
+            self._held = bytes(data)
+            self._call_soon(self._send)
+
+    def _send(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
+            self._transport.write(held)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as in asyncio
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which by itself reads a request's head at any length and waits for it for ever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Expect a first request."""
-        super().connection_made(transport)
+        super().connection_made(_JoinedWrites(transport))
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_request()
 
