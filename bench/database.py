@@ -9,7 +9,9 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import psycopg
 
 from edge_api.local import stack as local_stack
 from edge_api.local.postgres import SUPERUSER, VERSIONS, Cluster, postgres_version
@@ -22,147 +24,174 @@ FLOOR: Final = "floor"
 # Which of them look at accounts that are there, and which need users who have none.
 ON_EXISTING: Final = ("list", "get", "get_or_create_exists", "rename")
 ON_NEW: Final = ("get_or_create_new", "create")
-_NEW_USERS: Final = 200_000
+Latencies = dict[str, dict[int, list[float]]]  # by script, by number of accounts: milliseconds, round by round
+_TRANSACTIONS: Final = 2_000  # half a second
 
 
 @dataclass
 class Bench:
-    """A cluster with accounts in it, and users without one."""
+    """A database with accounts in it, and users without one."""
 
     cluster: Cluster
-    seconds: float
-    accounts: int = 0
+    accounts: int
+    spare_users: int
     used: int = 0
 
-    def fill(self, accounts: int) -> None:
-        """Make it so many accounts, with random ids as real ones have, and put all tables into their resting state."""
-        with self.cluster.connect(SUPERUSER) as connection:
-            first = self.accounts + 1
-            if first == 1:
-                # users beyond the largest number of accounts, for the calls that make one
-                self._add_users(1, SIZES[-1] + _NEW_USERS)
-            connection.execute(
-                "insert into public.user_accounts (id, user_id, account_name)"
-                " select md5('account' || n)::uuid, md5('user' || n)::uuid, 'Account ' || n"
-                " from generate_series(%s::int, %s::int) as n",
-                [first, accounts],
-            )
-            connection.execute("vacuum (freeze, analyze) public.user_accounts, auth.users")
-            connection.execute("checkpoint")
-        self.accounts = accounts
+    @property
+    def database(self) -> str:
+        """Its name."""
+        return f"bench_{self.accounts}"
 
-    def _add_users(self, first: int, last: int) -> None:
-        with self.cluster.connect(SUPERUSER) as connection:
+    def fill(self) -> None:
+        """Make it, with random ids as real ones have, and put all tables into their resting state."""
+        with self.cluster.connect(SUPERUSER, database="template1") as admin:
+            admin.execute(f"create database {self.database} template postgres owner postgres".encode())
+        with self.connect() as connection:
             connection.execute(
                 "insert into auth.users (id, email)"
                 " select md5('user' || n)::uuid, 'user-' || n || '@example.com'"
-                " from generate_series(%s::int, %s::int) as n",
-                [first, last],
+                " from generate_series(1, %s::int) as n",
+                [self.accounts + self.spare_users],
             )
+            connection.execute(
+                "insert into public.user_accounts (id, user_id, account_name)"
+                " select md5('account' || n)::uuid, md5('user' || n)::uuid, 'Account ' || n"
+                " from generate_series(1, %s::int) as n",
+                [self.accounts],
+            )
+            connection.execute("vacuum (freeze, analyze) public.user_accounts, auth.users")
+            connection.execute("checkpoint")
+
+    def connect(self) -> psycopg.Connection:
+        """A connection to it as the superuser."""
+        return self.cluster.connect(SUPERUSER, database=self.database)
 
     def latency(self, script: str) -> float:
         """The average time of a transaction, in milliseconds, from one connection with prepared statements."""
-        new = SIZES[-1] + self.used
         done = self.cluster.run_client(
             "pgbench",
-            *("--no-vacuum", "--protocol=prepared", f"--time={self.seconds:g}"),
-            *("--define", f"accounts={self.accounts}", "--define", f"new={new}"),
+            *("--no-vacuum", "--protocol=prepared", f"--transactions={_TRANSACTIONS}"),
+            *("--define", f"accounts={self.accounts}", "--define", f"new={self.accounts + self.used}"),
             *("--file", SCRIPTS / f"{script}.sql"),
             role=MIGRATOR,
-            database="postgres",
-            seconds=self.seconds + 30,
+            database=self.database,
+            seconds=60,
         )
-        made = re.search(r"number of transactions actually processed: (\d+)", done.stdout)
         average = re.search(r"latency average = ([\d.]+) ms", done.stdout)
         failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
-        if done.returncode or not made or not average or not failed or int(failed[1]):
+        if done.returncode or not average or not failed or int(failed[1]):
             raise RuntimeError(f"pgbench {script} failed:\n{done.stdout}{done.stderr}")
         if script in ON_NEW:
-            self.used += int(made[1])
+            self.used += _TRANSACTIONS
         return float(average[1])
 
-    def forget_new(self) -> None:
-        """Take away the accounts that the measuring made."""
-        with self.cluster.connect(SUPERUSER) as connection:
-            connection.execute(
-                "delete from public.user_accounts where user_id in"
-                " (select md5('user' || n)::uuid from generate_series(%s::int, %s::int) as n)",
-                [SIZES[-1] + 1, SIZES[-1] + self.used],
-            )
-            connection.execute("vacuum (freeze, analyze) public.user_accounts")
-        self.used = 0
-
     def written(self, script: str) -> dict[str, int]:
-        """What calls of a script leave behind: bytes of WAL, and changed and dead rows of the table."""
+        """What 2,000 calls of a script leave behind: bytes of WAL, and changed and dead rows of the table.
+
+        The least of five tries: the server writes WAL of its own now and then.
+        """
         statement = (
             "select pg_current_wal_insert_lsn() - '0/0', n_tup_ins + n_tup_upd + n_tup_del, n_dead_tup"
             " from pg_stat_user_tables where relid = 'public.user_accounts'::regclass"
         )
-        with self.cluster.connect(SUPERUSER) as connection:
-            connection.execute("select pg_stat_force_next_flush()")
-            before = connection.execute(statement).fetchone()
-            self.latency(script)
-            after = connection.execute(statement).fetchone()
-        assert before is not None  # noqa: S101 - the table is there
-        assert after is not None  # noqa: S101
-        wal, changed, dead = (int(now - then) for now, then in zip(after, before, strict=True))
-        return {"wal_bytes": wal, "rows_changed": changed, "dead_rows": dead}
+        tries: list[tuple[int, ...]] = []
+        with self.connect() as connection:
+            for _ in range(5):
+                before = _row(connection, statement)
+                self.latency(script)
+                tries.append(
+                    tuple(int(now - then) for now, then in zip(_row(connection, statement), before, strict=True))
+                )
+        return dict(zip(("wal_bytes", "rows_changed", "dead_rows"), min(tries), strict=True))
+
+    def pages(self) -> int:
+        """The pages of 8 KiB that PostgreSQL looks at to find an account, by a second call of a session."""
+        with self.connect() as connection, connection.transaction():
+            (user,) = _row(connection, "select user_id from public.user_accounts limit 1")
+            connection.execute("set local role authenticated")
+            connection.execute("select set_config('request.jwt.claim.sub', %s, true)", [str(user)])
+            for _ in range(2):
+                (plan,) = _row(
+                    connection,
+                    "explain (analyze, buffers, format json) select * from public.get_or_create_account()",
+                )
+        return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
 
     def size(self) -> dict[str, float]:
-        """What the accounts take on disk, in MiB."""
-        with self.cluster.connect(SUPERUSER) as connection:
-            row = connection.execute(
-                "select pg_table_size(t), pg_indexes_size(t) from (values ('public.user_accounts'::regclass)) as v (t)"
-            ).fetchone()
-        assert row is not None  # noqa: S101
-        return {"table_mib": row[0] / 2**20, "indexes_mib": row[1] / 2**20}
+        """What the accounts take on disk, in MiB, and the one index that finds them by user."""
+        with self.connect() as connection:
+            table, indexes, by_user = _row(
+                connection,
+                "select pg_table_size('public.user_accounts'), pg_indexes_size('public.user_accounts'),"
+                " pg_relation_size('public.user_accounts_user_id_key')",
+            )
+        return {"table": table / 2**20, "indexes": indexes / 2**20, "index by user": by_user / 2**20}
+
+
+def _row(connection: psycopg.Connection, statement: str) -> tuple[Any, ...]:
+    row = connection.execute(statement.encode()).fetchone()
+    assert row is not None  # noqa: S101 - each statement here has one
+    return row
 
 
 def main() -> int:
     """Run everything; about three minutes."""
     arguments = argparse.ArgumentParser(prog="python -m bench.database", description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=3, help="times that each script is measured (3)")
-    arguments.add_argument("--seconds", type=float, default=2, help="length of a measurement (2)")
+    arguments.add_argument("--rounds", type=int, default=9, help="times that each script is measured (9)")
     arguments.add_argument("--postgres", default="18", choices=[str(major) for major in VERSIONS], help="version (18)")
     options = arguments.parse_args()
-    latencies: dict[str, dict[int, float]] = {}
-    sizes: dict[int, dict[str, float]] = {}
     with ExitStack() as running:
         state = Path(tempfile.mkdtemp(prefix="edge-api-bench-"))
         running.callback(local_stack.reset, state)
         # without fsync: the disk's speed is not what this is about
         cluster = running.enter_context(local_stack.run_database(state, postgres=postgres_version(options.postgres)))
-        bench = Bench(cluster, options.seconds)
-        for accounts in SIZES:
-            print(f"{accounts:,} accounts", file=sys.stderr)
-            bench.fill(accounts)
-            sizes[accounts] = bench.size()
-            runs: dict[str, list[float]] = {name: [] for name in (FLOOR, *ON_EXISTING, *ON_NEW)}
-            for _ in range(options.rounds):
-                for name, measured in runs.items():
-                    measured.append(bench.latency(name))
-            for name, measured in runs.items():
-                latencies.setdefault(name, {})[accounts] = statistics.median(measured)
-            bench.forget_new()
-        written = bench.written("get_or_create_exists")
+        with cluster.connect(SUPERUSER) as connection:
+            connection.execute("alter system set autovacuum = off")  # it would come in between now and then
+            connection.execute("select pg_reload_conf()")
+        spare_users = len(ON_NEW) * options.rounds * _TRANSACTIONS
+        benches = {accounts: Bench(cluster, accounts, spare_users) for accounts in SIZES}
+        sizes: dict[int, dict[str, float]] = {}
+        for accounts, bench in benches.items():
+            print(f"filling in {accounts:,} accounts", file=sys.stderr)
+            bench.fill()
+            sizes[accounts] = {**bench.size(), "pages a call": bench.pages()}
+        latencies: Latencies = {name: {size: [] for size in SIZES} for name in (FLOOR, *ON_EXISTING, *ON_NEW)}
+        # round after round, the sizes and the scripts in turns, so that the machine's moods hit them all
+        for turn in range(options.rounds):
+            print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+            for name, by_size in latencies.items():
+                for accounts, measured in by_size.items():
+                    measured.append(benches[accounts].latency(name))
+        written = benches[SIZES[-1]].written("get_or_create_exists")
     print(table(latencies))
-    print(f"\nget_or_create_account of an existing account leaves behind: {written}")
+    print(f"\n{_TRANSACTIONS:,} calls of get_or_create_account for existing accounts leave behind: {written}")
     for accounts, size in sizes.items():
-        print(f"{accounts:,} accounts: {size['table_mib']:.1f} MiB table, {size['indexes_mib']:.1f} MiB indexes")
-    results = {"postgres": options.postgres, "latency_ms": latencies, "written": written, "size": sizes}
+        print(
+            f"{accounts:,} accounts: {size['table']:.1f} MiB table, {size['indexes']:.1f} MiB indexes"
+            f" ({size['index by user']:.1f} MiB by user), {size['pages a call']:.0f} pages a call"
+        )
+    results = {"postgres": options.postgres, "latency_ms": latencies, "written": written, "sizes in MiB": sizes}
     (HERE / "database.json").write_text(json.dumps(results, indent=1) + "\n")
     return 0
 
 
-def table(latencies: dict[str, dict[int, float]]) -> str:
-    """A Markdown table: milliseconds a transaction, and how many times the floor's that is."""
+def table(latencies: Latencies) -> str:
+    """A Markdown table: median milliseconds of a transaction, and ratios of measurements of the same round."""
+
+    def ratio(name: str, size: int, other_name: str, other_size: int) -> float:
+        pairs = zip(latencies[name][size], latencies[other_name][other_size], strict=True)
+        return statistics.median(measured / other for measured, other in pairs)
+
     lines = [
-        f"| transaction | {' | '.join(f'{size:,} accounts' for size in SIZES)} | of the floor |",
-        f"|---|{'--:|' * (len(SIZES) + 1)}",
+        f"| transaction | {' | '.join(f'{size:,} accounts' for size in SIZES)} | of the floor | of its own at 1,000 |",
+        f"|---|{'--:|' * (len(SIZES) + 2)}",
     ]
     for name, by_size in latencies.items():
-        cells = " | ".join(f"{by_size[size]:.3f} ms" for size in SIZES)
-        lines.append(f"| {name} | {cells} | {by_size[SIZES[-1]] / latencies[FLOOR][SIZES[-1]]:.2f} |")
+        cells = " | ".join(f"{statistics.median(measured):.3f} ms" for measured in by_size.values())
+        most = SIZES[-1]
+        lines.append(
+            f"| {name} | {cells} | {ratio(name, most, FLOOR, most):.2f} | {ratio(name, most, name, 1_000):.2f} |"
+        )
     return "\n".join(lines)
 
 
