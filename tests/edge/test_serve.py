@@ -162,7 +162,8 @@ def workers(parent: psutil.Process) -> set[int]:
     """The processes that serve: those that hold the listening socket, as their parent does."""
     found = set()
     for child in parent.children():
-        with suppress(psutil.NoSuchProcess):  # ended just now
+        # what ended just now is gone, or its files are closed to all but root
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if any(connection.status == psutil.CONN_LISTEN for connection in child.net_connections()):
                 found.add(child.pid)
     return found
