@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -34,9 +35,11 @@ CALLERS: Final = (1, 16, 64)
 SERVE: Final = [sys.executable, "-m", "edge_api.cli", "serve"]
 SIGNING_KEYS: Final = "edge, signing keys"
 TWO_WORKERS: Final = "edge, 2 workers"
-# Of this candidate the first answers come after seconds where many wait.
+# Of this candidate the first answers come after seconds where many wait, and two rounds say enough.
 _SLOW: Final = "per-request"
 _SLOW_SECONDS: Final = 4
+_SETTLE_SECONDS: Final = 0.1
+_IDLE_SECONDS: Final = 0.02
 _PUBLISHABLE_KEY: Final = "sb_publishable_benchmark"
 _CLAIMS: Final = {
     "sub": "01a209c4-2582-7088-9473-495d5ac64f35",
@@ -60,6 +63,29 @@ class Project:
     url: str
     key: str
     token: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is measured; `child` is the process that answers, where it is a candidate's own."""
+
+    url: str
+    project: Project
+    child: Child | None = None
+
+    def settle(self) -> None:
+        """Wait until nothing is left of the last calls: servers go on with those that a client gave up."""
+        if self.child is None:
+            return
+        process = psutil.Process(self.child.pid)
+        used = -math.inf
+        for _ in range(100):
+            times = [each.cpu_times() for each in (process, *process.children())]
+            before, used = used, sum(each.user + each.system for each in times)
+            if used < before + _IDLE_SECONDS:
+                return
+            time.sleep(_SETTLE_SECONDS)
+        raise RuntimeError(f"{self.child.name} does not come to rest")
 
 
 def load(url: str, project: Project, *, callers: int, seconds: int, body: str = "") -> Run:
@@ -86,8 +112,8 @@ class Candidates:
         self._folder = folder
         self._running = running
 
-    def start(self, name: str, project: Project) -> tuple[str, Child]:
-        """Start one, and wait until it answers; returns the address of its get-or-create, and its process."""
+    def start(self, name: str, project: Project) -> Target:
+        """Start one, and wait until it answers."""
         port = free_port()
         argv = SERVE if name.startswith("edge") else [sys.executable, "-m", "bench.candidates", name, str(port)]
         child = self._child(
@@ -101,7 +127,7 @@ class Candidates:
         )
         url = f"http://127.0.0.1:{port}{PATH}"
         httpx.post(url, headers={"Authorization": f"Bearer {project.token}"}).raise_for_status()
-        return url, child
+        return Target(url, project, child)
 
     def start_upstream(self, key_set: dict[str, Any]) -> str:
         """Start an upstream that answers at once; returns its address."""
@@ -163,19 +189,21 @@ def sign_up(stack: local_stack.Stack) -> Project:
     return Project(stack.supabase_url, stack.keys.publishable, answer.json()["access_token"])
 
 
-def measure(targets: dict[str, tuple[str, Project]], *, rounds: int, seconds: int, report: str) -> Results:
+def measure(targets: dict[str, Target], *, rounds: int, seconds: int, report: str) -> Results:
     """Measure every target at every number of callers, round after round, so that the machine's moods hit them all."""
     results: dict[str, dict[int, list[Run]]] = {name: {callers: [] for callers in CALLERS} for name in targets}
     for turn in range(rounds):
         for callers in CALLERS:
-            for name, (url, project) in targets.items():
+            for name, target in targets.items():
                 if name == _SLOW and turn > 1:
                     continue
                 if sys.stderr.isatty():
                     print(f"\r\x1b[K{report}, round {turn + 1}, {callers} callers: {name}", end="", file=sys.stderr)
                 body = "{}" if name == "direct" else ""
                 length = max(seconds, _SLOW_SECONDS) if name == _SLOW else seconds
-                results[name][callers].append(load(url, project, callers=callers, seconds=length, body=body))
+                run = load(target.url, target.project, callers=callers, seconds=length, body=body)
+                results[name][callers].append(run)
+                target.settle()
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     return results
@@ -183,13 +211,14 @@ def measure(targets: dict[str, tuple[str, Project]], *, rounds: int, seconds: in
 
 def memory_growth(candidates: Candidates, project: Project) -> dict[str, float]:
     """A worker's memory after 1,000 and after 100,000 requests, in MiB."""
-    url, child = candidates.start("edge", project)
-    process = psutil.Process(child.pid)
+    target = candidates.start("edge", project)
+    assert target.child is not None
+    process = psutil.Process(target.child.pid)
     made, after = 0.0, {}
     for wanted in (1_000, 100_000):
         while made < wanted:
             seconds = 1 if wanted == 1_000 else 5
-            made += load(url, project, callers=16, seconds=seconds).rps * seconds
+            made += load(target.url, project, callers=16, seconds=seconds).rps * seconds
         after[f"after {wanted:,} requests"] = process.memory_info().rss / 2**20
     return after
 
@@ -226,8 +255,8 @@ def machine() -> dict[str, str]:
 def main() -> int:
     """Run everything; under five minutes."""
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=3, help="times that each candidate is measured (3)")
-    arguments.add_argument("--seconds", type=int, default=2, help="length of a measurement (2)")
+    arguments.add_argument("--rounds", type=int, default=5, help="times that each candidate is measured (5)")
+    arguments.add_argument("--seconds", type=int, default=1, help="length of a measurement (1)")
     arguments.add_argument("--only", nargs="*", help="the candidates, against the instant upstream alone")
     options = arguments.parse_args()
     if shutil.which("wrk") is None:
@@ -237,13 +266,13 @@ def main() -> int:
         candidates = Candidates(Path(temporary), running)
         shared_secret, signing_keys = running.enter_context(instant_upstream(candidates))
         names = options.only or [*APPS, "edge"]
-        targets = {name: (candidates.start(name, shared_secret)[0], shared_secret) for name in names}
+        targets = {name: candidates.start(name, shared_secret) for name in names}
         if options.only:
             print(table(measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")))
             return 0
-        targets[SIGNING_KEYS] = (candidates.start(SIGNING_KEYS, signing_keys)[0], signing_keys)
-        targets[TWO_WORKERS] = (candidates.start(TWO_WORKERS, shared_secret)[0], shared_secret)
-        targets["direct"] = (f"{shared_secret.url}/rest/v1/rpc/get_or_create_account", shared_secret)
+        targets[SIGNING_KEYS] = candidates.start(SIGNING_KEYS, signing_keys)
+        targets[TWO_WORKERS] = candidates.start(TWO_WORKERS, shared_secret)
+        targets["direct"] = Target(f"{shared_secret.url}/rest/v1/rpc/get_or_create_account", shared_secret)
         instant = measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")
         memory = memory_growth(candidates, shared_secret)
         started = start_up(candidates, shared_secret, rounds=5)
@@ -253,10 +282,8 @@ def main() -> int:
         running.callback(local_stack.reset, state)
         stack = running.enter_context(local_stack.run(state))
         project = sign_up(stack)
-        targets = {
-            name: (candidates.start(name, project)[0], project) for name in ("raw", "edge", "shared", "per-request")
-        }
-        targets["direct"] = (f"{stack.supabase_url}/rest/v1/rpc/get_or_create_account", project)
+        targets = {name: candidates.start(name, project) for name in ("raw", "edge", "shared", "per-request")}
+        targets["direct"] = Target(f"{stack.supabase_url}/rest/v1/rpc/get_or_create_account", project)
         embedded = measure(targets, rounds=options.rounds - 1, seconds=options.seconds, report="embedded stack")
 
     results = {
