@@ -25,7 +25,7 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from bench.candidates import APPS, PATH
+from bench.candidates import PATH
 from bench.report import Results, Run, picture, table
 from edge_api.local import stack as local_stack
 from edge_api.local.processes import Child, accepts_connections, free_port
@@ -35,6 +35,8 @@ CALLERS: Final = (1, 16, 64)
 SERVE: Final = [sys.executable, "-m", "edge_api.cli", "serve"]
 SIGNING_KEYS: Final = "edge, signing keys"
 TWO_WORKERS: Final = "edge, 2 workers"
+# Those that are compared most stand side by side.
+NAMES: Final = ("noop", "raw", "edge", SIGNING_KEYS, TWO_WORKERS, "shared", "per-request")
 # Of this candidate the first answers come after seconds where many wait, and two rounds say enough.
 _SLOW: Final = "per-request"
 _SLOW_SECONDS: Final = 4
@@ -190,13 +192,16 @@ def sign_up(stack: local_stack.Stack) -> Project:
 
 
 def measure(targets: dict[str, Target], *, rounds: int, seconds: int, report: str) -> Results:
-    """Measure every target at every number of callers, round after round, so that the machine's moods hit them all."""
+    """Measure every target, round after round, so that the machine's moods hit them all.
+
+    All numbers of callers of a target in a row: how it bears more of them is one of the questions.
+    """
     results: dict[str, dict[int, list[Run]]] = {name: {callers: [] for callers in CALLERS} for name in targets}
     for turn in range(rounds):
-        for callers in CALLERS:
-            for name, target in targets.items():
-                if name == _SLOW and turn > 1:
-                    continue
+        for name, target in targets.items():
+            if name == _SLOW and turn > 1:
+                continue
+            for callers in CALLERS:
                 if sys.stderr.isatty():
                     print(f"\r\x1b[K{report}, round {turn + 1}, {callers} callers: {name}", end="", file=sys.stderr)
                 body = "{}" if name == "direct" else ""
@@ -265,13 +270,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="edge-api-bench-") as temporary, ExitStack() as running:
         candidates = Candidates(Path(temporary), running)
         shared_secret, signing_keys = running.enter_context(instant_upstream(candidates))
-        names = options.only or [*APPS, "edge"]
-        targets = {name: candidates.start(name, shared_secret) for name in names}
+        targets = {
+            name: candidates.start(name, signing_keys if name == SIGNING_KEYS else shared_secret)
+            for name in options.only or NAMES
+        }
         if options.only:
             print(table(measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")))
             return 0
-        targets[SIGNING_KEYS] = candidates.start(SIGNING_KEYS, signing_keys)
-        targets[TWO_WORKERS] = candidates.start(TWO_WORKERS, shared_secret)
         targets["direct"] = Target(f"{shared_secret.url}/rest/v1/rpc/get_or_create_account", shared_secret)
         instant = measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")
         memory = memory_growth(candidates, shared_secret)
