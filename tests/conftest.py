@@ -13,6 +13,7 @@ import pytest
 from edge_api.local import stack as local_stack
 from edge_api.local.postgres import postgres_version
 from edge_api.local.stack import MIGRATOR, Stack
+from tests import target
 from tests.support import NO_CERTIFICATES, User, sign_up
 
 
@@ -25,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     return True if collection_path.name == "soak" and not config.getoption("--soak") else None
+
+
+def pytest_report_header() -> str:
+    return target.description()
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +48,10 @@ def state_folders() -> Iterator[Callable[[], Path]]:
 
 @pytest.fixture(scope="session")
 def stack(state_folders: Callable[[], Path]) -> Iterator[Stack]:
+    if target.is_named():
+        with target.named(state_folders()) as named:
+            yield named
+        return
     wanted = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
     with local_stack.run(state_folders(), postgres=wanted, durable=False) as running:
         yield running

@@ -3,18 +3,19 @@
 import json
 import secrets
 import ssl
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import jwt
 import psycopg
 
 from edge_api.local.stack import MIGRATOR, Stack
+from tests.target import Target, signed
+
+__all__ = ["signed"]  # and all that is made here
 
 # Nothing here speaks TLS, and reading the machine's certificates would cost each client 24 ms.
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -47,23 +48,18 @@ class User:
 
 def sign_up(stack: Stack, api: httpx.Client) -> User:
     email, password = f"user-{uuid4()}@example.com", secrets.token_urlsafe(12)
-    answer = httpx.post(
-        f"{stack.supabase_url}/auth/v1/signup",
-        headers={"apikey": stack.keys.publishable},
-        json={"email": email, "password": password},
-        verify=NO_CERTIFICATES,
-    )
-    answer.raise_for_status()
-    session = answer.json()
+    if isinstance(stack, Target):
+        session = stack.sign_up(email, password)
+    else:
+        answer = httpx.post(
+            f"{stack.supabase_url}/auth/v1/signup",
+            headers={"apikey": stack.keys.publishable},
+            json={"email": email, "password": password},
+            verify=NO_CERTIFICATES,
+        )
+        session = answer.raise_for_status().json()
     api.headers["Authorization"] = f"Bearer {session['access_token']}"
     return User(UUID(session["user"]["id"]), email, password, session["access_token"], api)
-
-
-def signed(stack: Stack, claims: Mapping[str, Any], *, key: str | None = None) -> str:
-    """A token with these claims over those of an ordinary one, signed with the project's key or another."""
-    now = int(time.time())
-    ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
-    return jwt.encode({**ordinary, **claims}, key or stack.keys.jwt_secret, algorithm="HS256")
 
 
 @contextmanager
@@ -80,5 +76,7 @@ def acting_as(connection: psycopg.Connection, user_id: UUID | None, **claims: An
 
 def stored_accounts(stack: Stack, user_id: UUID) -> list[tuple[Any, ...]]:
     """A user's rows as they are in the table, whoever may see them."""
+    if isinstance(stack, Target):
+        return stack.stored_accounts(user_id)
     with stack.cluster.connect(MIGRATOR) as connection:
         return connection.execute("select * from public.user_accounts where user_id = %s", [user_id]).fetchall()

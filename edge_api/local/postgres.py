@@ -143,16 +143,16 @@ class Cluster:
         return {"PGPASSWORD": self._passwords[role]}
 
     def run_psql(
-        self, script: Path, *, role: str, database: str, seconds: float, before: Sequence[str] = ()
+        self, script: Path, *, role: str, database: str, seconds: float, before: Sequence[str | Path] = ()
     ) -> subprocess.CompletedProcess[str]:
         """Run a script with the psql of this version, in the way pg_prove does: rows and nothing else on its output.
 
-        The statements of `before` run first, in the same session.
+        The statements and scripts of `before` run first, in the same session.
         """
         return self.run_client(
             "psql",
             *("--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1"),
-            *(word for statement in before for word in ("--command", statement)),
+            *(word for each in before for word in ("--file" if isinstance(each, Path) else "--command", each)),
             *("--file", script),
             role=role,
             database=database,

@@ -117,8 +117,8 @@ def run(
         report(f"the migrations are in ({time.monotonic() - now:.1f} s)")
 
         now = time.monotonic()
-        start_api = partial(_start_api, state, supabase_url, keys.publishable)
-        api, port = _on_free_port(None, start_api) if api_port is None else (start_api(api_port), api_port)
+        start = partial(start_api, state, supabase_url, keys.publishable)
+        api, port = _on_free_port(None, start) if api_port is None else (start(api_port), api_port)
         started(api, 1.5, now)
         yield Stack(cluster, supabase_url, keys, f"http://127.0.0.1:{port}", tuple(children))
 
@@ -240,7 +240,12 @@ def _push_migrations(cluster: Cluster, state: Path) -> None:
     )
 
 
-def _start_api(state: Path, supabase_url: str, publishable_key: str, port: int) -> Child:
+def start_api(state: Path, supabase_url: str, publishable_key: str, port: int) -> Child:
+    """Start the API in front of a project, whatever the environment says; returns when it is ready.
+
+    Raises:
+        StackError: it ends, or is not ready within 30 s.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EDGE_"))}
     api = Child(
         "the API",

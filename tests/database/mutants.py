@@ -269,7 +269,7 @@ def _bodies(database: psycopg.Connection) -> Iterator[Mutant]:
 def first_failure(project: Project, database: str, change: str | None = None) -> str | None:
     """What the policy tests first object to in a database (with a change made to it), None if to nothing."""
     for file in _FILES:
-        failure = tap.run(project, database, file, change=change).failure
+        failure = tap.run(project.cluster, database, file, changes=[change] if change else []).failure
         if failure is not None:
             return f"{file.stem}: {failure}"
     return None

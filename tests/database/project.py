@@ -42,13 +42,18 @@ class Project:
         return self.cluster.connect(role, database=database)
 
 
+def pgtap() -> str:
+    """pgTAP, as a script that makes it in the first schema of the search path."""
+    with tarfile.open(_PGTAP) as archive:
+        script = archive.extractfile(_PGTAP_SCRIPT)
+        assert script is not None
+        return "\n".join(line for line in script.read().decode().splitlines() if not line.startswith("\\"))
+
+
 @contextmanager
 def run_project(state: Path, version: PostgresVersion) -> Iterator[Project]:
     with local_stack.run_database(state, postgres=version) as cluster:
-        with cluster.connect(MIGRATOR) as connection, tarfile.open(_PGTAP) as archive:
-            script = archive.extractfile(_PGTAP_SCRIPT)
-            assert script is not None
-            lines = [line for line in script.read().decode().splitlines() if not line.startswith("\\")]
+        with cluster.connect(MIGRATOR) as connection:
             connection.execute("set search_path = extensions")
-            connection.execute("\n".join(lines).encode())
+            connection.execute(pgtap().encode())
         yield Project(cluster)

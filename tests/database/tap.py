@@ -1,14 +1,17 @@
 """Runs the pgTAP files of sql/tests, as `supabase test db sql/tests` does, and reads what they say."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edge_api.local.node import PROJECT
+from edge_api.local.postgres import Cluster
 from edge_api.local.stack import MIGRATOR
-from tests.database.project import Project
 
+# It locks the table for the time of the test.
+NOT_WHERE_IN_USE: Final = "05_altered_table"
 FILES: Final = sorted((PROJECT / "sql" / "tests").glob("*.sql"))
 _PLAN: Final = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
 _RESULT: Final = re.compile(r"^(not )?ok (\d+)(?: - (.*))?$", re.MULTILINE)
@@ -37,10 +40,10 @@ class Outcome:
         return next(failed, self.complaint)
 
 
-def run(project: Project, database: str, file: Path, *, change: str | None = None) -> Outcome:
-    """Run a file; with a change to the database before it, which is rolled back with all that the file does."""
-    before = ("begin", change) if change else ()
-    done = project.cluster.run_psql(file, role=MIGRATOR, database=database, seconds=60, before=before)
+def run(cluster: Cluster, database: str, file: Path, *, changes: Sequence[str | Path] = ()) -> Outcome:
+    """Run a file; with changes to the database before it, which are rolled back with all that the file does."""
+    before = ("begin", *changes) if changes else ()
+    done = cluster.run_psql(file, role=MIGRATOR, database=database, seconds=60, before=before)
     assertions = tuple(
         Assertion(description or f"number {number}", passed=not failed)
         for failed, number, description in _RESULT.findall(done.stdout)

@@ -2,15 +2,38 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from tests import target
 from tests.database import tap
-from tests.database.project import Project
+from tests.database.project import Project, pgtap
+from tests.target import Target
 
 
 @pytest.mark.parametrize("file", tap.FILES, ids=lambda file: file.stem)
 def test_policies(project: Project, clone: str, file: Path, subtests: pytest.Subtests) -> None:
-    outcome = tap.run(project, clone, file)
+    assert_passes(tap.run(project.cluster, clone, file), subtests)
+
+
+if target.is_named():
+
+    @pytest.mark.parametrize("file", tap.FILES, ids=lambda file: file.stem)
+    def test_policies_of_the_project(
+        stack: Target, database: psycopg.Connection, file: Path, subtests: pytest.Subtests, tmp_path: Path
+    ) -> None:
+        if file.stem == tap.NOT_WHERE_IN_USE:
+            pytest.skip(f"{file.stem} locks the table: not for a project that may be in use")
+        changes: list[str | Path] = ["set local tests.others_are_here = 'on'"]
+        if database.execute("select from pg_available_extensions where name = 'pgtap'").fetchone():
+            changes.append("create extension if not exists pgtap with schema extensions")
+        else:
+            (tmp_path / "pgtap.sql").write_text(pgtap())
+            changes += ["set local search_path = extensions", tmp_path / "pgtap.sql"]
+        assert_passes(tap.run(stack.cluster, "postgres", file, changes=changes), subtests)
+
+
+def assert_passes(outcome: tap.Outcome, subtests: pytest.Subtests) -> None:
     assert outcome.complaint is None
     for assertion in outcome.assertions:
         with subtests.test(assertion.description):

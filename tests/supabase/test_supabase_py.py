@@ -12,6 +12,7 @@ from edge_api.local.stack import Stack
 from edge_api.schemas.account_schemas import GetOrCreateAccountRow, UserAccountResponse
 from supabase import Client, PostgrestAPIError, create_client
 from tests.support import ACCOUNTS, GET_OR_CREATE, User, stored_accounts
+from tests.target import Target
 
 
 @pytest.fixture
@@ -23,8 +24,10 @@ def stranger(stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture
-def client(stranger: Client, user: User) -> Client:
+def client(stack: Stack, stranger: Client, user: User) -> Client:
     """supabase-py, signed in with the password as a frontend's user is."""
+    if isinstance(stack, Target):
+        stack.need_auth()
     client = stranger
     session = client.auth.sign_in_with_password({"email": user.email, "password": user.password})
     assert session.user is not None
