@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -62,7 +62,7 @@ def description() -> str:
 def signed(stack: Stack, claims: Mapping[str, Any], *, key: str | None = None) -> str:
     """A token with these claims over those of an ordinary one, signed with the project's key or another."""
     if not key and not stack.keys.jwt_secret:
-        pytest.skip("SUPABASE_JWT_SECRET is not set: this test signs tokens of its own")
+        pytest.skip("SUPABASE_JWT_SECRET is not set, or not in use: this test signs tokens of its own")
     now = int(time.time())
     ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
     return jwt.encode({**ordinary, **claims}, key or stack.keys.jwt_secret, algorithm="HS256")
@@ -194,6 +194,11 @@ class Target(Stack):
         return answer if answer.status_code == fine else answer.raise_for_status()
 
 
+def _publishes_signing_keys(url: str) -> bool:
+    answer = httpx.get(f"{url}/auth/v1/.well-known/jwks.json", timeout=_SECONDS)
+    return answer.is_success and bool(answer.json().get("keys"))
+
+
 @contextmanager
 def named(state: Path) -> Iterator[Target]:
     """The project that the environment names, until the end; then without the users who were made in it."""
@@ -207,6 +212,8 @@ def named(state: Path) -> Iterator[Target]:
     def auth_answers(path: str, headers: Mapping[str, str]) -> bool:
         return httpx.get(f"{url}/auth/v1/{path}", headers=headers, timeout=_SECONDS).is_success
 
+    if keys.jwt_secret and _publishes_signing_keys(url):
+        keys = replace(keys, jwt_secret="")
     has_auth = auth_answers("health", {"apikey": keys.publishable})
     has_admin = has_auth and bool(keys.secret) and auth_answers("admin/users?per_page=1", as_key(keys.secret))
     with ExitStack() as running:

@@ -29,7 +29,6 @@ select gen_random_uuid(), 'user-' || n || '@example.org' from generate_series(1,
 insert into public.user_accounts (user_id, account_name) select id, 'Theirs' from auth.users
 """
 IN_THE_DATABASE = "DATABASE_URL is not set: this test looks into the database"
-SIGNED = "SUPABASE_JWT_SECRET is not set: this test signs tokens of its own"
 SIGNS_IN = "there is no Auth server at SUPABASE_URL: this test signs in there"
 LOCKS = "05_altered_table locks the table: not for a project that may be in use"
 
