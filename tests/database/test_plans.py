@@ -70,8 +70,9 @@ def test_the_statement_is_an_index_probe_and_asks_who_calls_once(filled: psycopg
     row = filled.execute("select prosrc from pg_catalog.pg_proc where proname = %s", [function]).fetchone()
     assert row is not None
     (source,) = row
-    in_block = re.search(r"return query\s+(select.*?);", source, re.DOTALL)
-    statement = in_block[1] if in_block else source
+    in_block = re.search(r"return query\s+(.*?);", source, re.DOTALL)
+    assert in_block is not None
+    statement = in_block[1]
     for number, name in enumerate(arguments, 1):
         statement = re.sub(rf"\b{re.escape(name)}\b(?! =)", f"${number}", statement)
     values = ", ".join(f"'{value}'" for value in arguments.values())
@@ -125,3 +126,38 @@ def test_a_call_for_an_account_that_is_there_writes_nothing(filled: psycopg.Conn
         assert plan["Shared Dirtied Blocks"] == 0
         # neither a row lock nor a new row version, which would both need a transaction id
         assert filled.execute("select pg_current_xact_id_if_assigned()").fetchone() == (None,)
+
+
+def test_no_function_is_planned_anew_at_each_call(filled: psycopg.Connection) -> None:
+    """As the bodies of functions in SQL are before PostgreSQL 18."""
+    languages = filled.execute(
+        "select distinct l.lanname from pg_catalog.pg_proc as p"
+        " inner join pg_catalog.pg_language as l on l.oid = p.prolang"
+        " where p.proowner = 'postgres'::regrole and p.pronamespace in"
+        " ('public'::regnamespace, 'accounts_private'::regnamespace)"
+    ).fetchall()
+    assert languages == [("plpgsql",)]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call).partition("(")[0])
+def test_a_session_that_kept_its_plans_takes_a_new_column_in(project: Project, call: str) -> None:
+    """As PostgREST's pooled sessions do while a migration goes in."""
+    with project.clone() as name, project.connect(name, SUPERUSER) as connection:
+        connection.execute("insert into auth.users (id, email) values (%s, 'ada@example.com')", [USER])
+        connection.execute(
+            "insert into public.user_accounts (id, user_id, account_name) values (%s, %s, 'Mine')", [ACCOUNT, USER]
+        )
+
+        def answer() -> dict[str, Any]:
+            with acting_as(connection, USER):
+                row = connection.execute(f"select to_jsonb(a) from public.{call} as a".encode()).fetchone()
+            assert row is not None
+            answered: dict[str, Any] = row[0]
+            return answered
+
+        for _ in range(10):
+            before = answer()
+        connection.execute("alter table public.user_accounts add column nickname text not null default 'x'")
+        changes = {} if call.startswith("get_or_create") else {"nickname": "x"}
+        after = answer()
+        assert {**after, "updated_at": 0} == {**before, **changes, "updated_at": 0}
