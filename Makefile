@@ -6,7 +6,7 @@ BIN := .venv/bin
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1
 
-.PHONY: help dev test soak bench bench-sql lint format mutants lock reset clean
+.PHONY: help dev test types soak bench bench-sql lint format mutants lock reset clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ dev: .venv/installed node_modules/installed ## start everything on 127.0.0.1 and
 
 test: .venv/installed node_modules/installed ## run the whole suite against a throw-away stack
 	@exec $(BIN)/python -m pytest
+
+types: .venv/installed node_modules/installed ## generate supabase/database.types.ts and openapi.json
+	@$(BIN)/python -m edge_api.local types
 
 soak: .venv/installed node_modules/installed ## offer a stack more than it can take, for a minute
 	@exec $(BIN)/python -m pytest -n0 -rP --timeout=600 --soak=60 tests/soak

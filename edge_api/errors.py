@@ -18,6 +18,11 @@ logger = get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 _CLIENT_CLOSED_REQUEST: Final = 499  # as nginx has it
+# Of RFC 9110; Python has them from 3.13 on.
+_NEWER_TITLES: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
 
 
 class InvalidField(BaseModel):
@@ -257,6 +262,11 @@ class MigrationsMissingError(NotReadyError):
     detail = "Supabase answers, but the accounts functions are not all there: its migrations have to be applied."
 
 
+def title(status: HTTPStatus) -> str:
+    """The status in words, the same on every version of Python."""
+    return _NEWER_TITLES.get(status, status.phrase)
+
+
 def from_upstream(status: int, code: str | None) -> ApiError:
     """Translate an error answer of Supabase.
 
@@ -275,7 +285,7 @@ def from_upstream(status: int, code: str | None) -> ApiError:
 
 def _response(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
     problem = Problem(
-        title=error.status.phrase,
+        title=title(error.status),
         status=error.status,
         detail=error.detail,
         code=error.code,
@@ -382,7 +392,7 @@ def documented(*problems: type[ApiError]) -> dict[int | str, dict[str, Any]]:
         response = responses.setdefault(
             problem.status.value,
             {
-                "description": problem.status.phrase,
+                "description": title(problem.status),
                 "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
             },
         )
@@ -390,7 +400,7 @@ def documented(*problems: type[ApiError]) -> dict[int | str, dict[str, Any]]:
             response["headers"] = {name: {"schema": {"type": "string"}} for name in problem.headers}
         response["content"][MEDIA_TYPE]["examples"][problem.code] = {
             "value": Problem(
-                title=problem.status.phrase,
+                title=title(problem.status),
                 status=problem.status,
                 detail=problem.detail,
                 code=problem.code,

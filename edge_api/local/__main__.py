@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from edge_api.local import stack
+from edge_api.local import stack, types
 from edge_api.local.node import PROJECT, npm
 from edge_api.local.postgres import postgres_version
 from edge_api.local.processes import StackError
@@ -86,6 +86,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("dev", help="start everything and stay in the foreground")
     commands.add_parser("reset", help="wipe the data of dev")
+    commands.add_parser("types", help="generate what is checked in and generated")
     commands.add_parser("npm", help="run the npm of the Python package", add_help=False)
     arguments, rest = parser.parse_known_args()
     state = Path(os.environ.get("EDGE_STATE_DIR") or PROJECT / ".local").absolute()
@@ -95,6 +96,8 @@ def main() -> int:
                 _dev(state)
             case "reset":
                 stack.reset(state)
+            case "types":
+                types.write()
             case "npm":
                 return npm(rest)
     except _Stopped:

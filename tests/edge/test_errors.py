@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edge_api.errors import title
 from edge_api.local.stack import Stack
 from edge_api.main import create_app
 from edge_api.settings import Settings
@@ -85,7 +86,7 @@ def test_an_error_is_a_problem_document(stack: Stack, user: User, kind: str) -> 
     assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
     assert ("errors" in problem) == (status == 422)
     assert (problem["type"], problem["status"], problem["code"]) == ("about:blank", status, code)
-    assert problem["title"] == HTTPStatus(status).phrase
+    assert problem["title"] == title(HTTPStatus(status))
     assert problem["request_id"] == answer.headers["X-Request-ID"]
     assert_tells_nothing_of_the_inside(answer.text, stack, user)
 

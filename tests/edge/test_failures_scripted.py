@@ -261,7 +261,11 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = answer.json()
     assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
-    assert (problem["type"], problem["status"], problem["title"]) == ("about:blank", status, HTTPStatus(status).phrase)
+    assert (problem["type"], problem["status"], problem["title"]) == (
+        "about:blank",
+        status,
+        errors.title(HTTPStatus(status)),
+    )
     assert problem["request_id"] == answer.headers["X-Request-ID"]
     assert ("Retry-After" in answer.headers) == (status == 503)
     assert status != 503 or int(answer.headers["Retry-After"]) > 0

@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from edge_api.errors import title
 from edge_api.local.stack import MIGRATOR, Stack
 from tests.edge.test_errors import assert_tells_nothing_of_the_inside
 from tests.edge.test_serve import serving
@@ -158,7 +159,7 @@ def assert_problem(answer: Answer, stack: Stack, user: User, *, to_head: bool = 
         assert answer.body == b""
         return
     problem = answer.json()
-    assert (problem["status"], problem["title"]) == (answer.status, HTTPStatus(answer.status).phrase)
+    assert (problem["status"], problem["title"]) == (answer.status, title(HTTPStatus(answer.status)))
     assert problem["request_id"] == answer.headers["x-request-id"]
     assert_tells_nothing_of_the_inside(answer.body.decode(), stack, user)
 

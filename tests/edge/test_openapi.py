@@ -1,5 +1,6 @@
 """The description that /docs shows."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from edge_api.errors import MEDIA_TYPE, Problem
+from edge_api.local import types
 from edge_api.schemas import account_schemas
 
 EXPECTED = {
@@ -30,6 +32,24 @@ def operations(description: Any) -> Iterator[tuple[str, str, Any]]:
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             yield method, path, operation
+
+
+def test_the_checked_in_description_is_the_one_that_is_served(description: Any) -> None:
+    assert types.OPENAPI.read_text() == types.openapi(), "run `make types`"
+    assert json.loads(types.OPENAPI.read_text()) == description
+
+
+def test_the_description_does_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = types.openapi()
+    for name, value in {"EDGE_DOCS": "false", "EDGE_API_PORT": "none", "EDGE_CORS_ORIGINS": "*"}.items():
+        monkeypatch.setenv(name, value)
+    assert types.openapi() == before
+
+
+def test_titles_are_those_of_rfc_9110_on_every_version_of_python(description: Any) -> None:
+    answers = description["paths"]["/api/accounts"]["post"]["responses"]
+    assert answers["413"]["description"] == "Content Too Large"
+    assert answers["422"]["description"] == "Unprocessable Content"
 
 
 def test_every_endpoint_lists_all_its_answers(description: Any) -> None:

@@ -1,0 +1,60 @@
+"""supabase/database.types.ts: what `make types` makes of the migrations, whichever PostgreSQL they run on."""
+
+from pathlib import Path
+from typing import LiteralString
+
+import pytest
+
+from edge_api.local import types
+from edge_api.local.node import PROJECT
+from tests.database.project import Project
+
+EXAMPLE = (PROJECT / "sql" / "examples" / "account_credentials.sql").read_text()
+
+
+def generated(project: Project, database: str, folder: Path) -> str:
+    return types.database_types(project.cluster, database, folder)
+
+
+def test_the_checked_in_types_are_those_of_the_migrations(project: Project, clone: str, tmp_path: Path) -> None:
+    assert types.DATABASE_TYPES.read_text() == generated(project, clone, tmp_path), "run `make types`"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("alter table public.user_accounts add column nickname text", '"nickname": string | null'),
+        ("alter table public.user_accounts drop column is_active cascade", None),
+        ("drop function public.get_account", None),
+        (
+            "grant insert (is_active) on public.user_accounts to authenticated",
+            'Writable<"user_accounts", "account_name" | "is_active", "account_name">',
+        ),
+        (
+            "revoke update (account_name) on public.user_accounts from authenticated",
+            'Writable<"user_accounts", "account_name", never>',
+        ),
+    ],
+    ids=["new column", "dropped column", "dropped function", "new right", "lost right"],
+)
+def test_a_change_of_the_database_is_noticed(
+    project: Project, clone: str, tmp_path: Path, *, change: LiteralString, expected: str | None
+) -> None:
+    with project.connect(clone) as connection:
+        connection.execute(change)
+    text = generated(project, clone, tmp_path)
+    assert text != types.DATABASE_TYPES.read_text()
+    assert expected is None or expected in text
+
+
+def test_an_account_scoped_table_gets_types_with_what_its_users_may_write(
+    project: Project, clone: str, tmp_path: Path
+) -> None:
+    with project.connect(clone) as connection, connection.transaction():
+        connection.execute(EXAMPLE.encode())
+    text = generated(project, clone, tmp_path)
+    assert (
+        '"account_credentials": Writable<"account_credentials", "account_id" | "label" | "vault_secret_id", never>'
+        in (text)
+    )
+    assert '"add_credential":' in text
