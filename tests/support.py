@@ -43,6 +43,7 @@ class User:
     email: str
     password: str = field(repr=False)
     token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
     api: httpx.Client = field(repr=False)
 
 
@@ -59,7 +60,8 @@ def sign_up(stack: Stack, api: httpx.Client) -> User:
         )
         session = answer.raise_for_status().json()
     api.headers["Authorization"] = f"Bearer {session['access_token']}"
-    return User(UUID(session["user"]["id"]), email, password, session["access_token"], api)
+    tokens = session["access_token"], session["refresh_token"]
+    return User(UUID(session["user"]["id"]), email, password, *tokens, api)
 
 
 @contextmanager

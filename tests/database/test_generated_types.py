@@ -8,6 +8,8 @@ import pytest
 from edge_api.local import types
 from edge_api.local.node import PROJECT
 from tests.database.project import Project
+from tests.docs import frontend
+from tests.node import type_errors
 
 EXAMPLE = (PROJECT / "sql" / "examples" / "account_credentials.sql").read_text()
 
@@ -58,3 +60,6 @@ def test_an_account_scoped_table_gets_types_with_what_its_users_may_write(
         in (text)
     )
     assert '"add_credential":' in text
+    frontend.check_out(tmp_path, text)
+    assert (tmp_path / frontend.OF_THE_EXAMPLE).exists()
+    assert type_errors(tmp_path) == ""
