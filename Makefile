@@ -20,6 +20,9 @@ test: .venv/installed node_modules/installed ## run the whole suite against a th
 types: .venv/installed node_modules/installed ## generate supabase/database.types.ts and openapi.json
 	@$(BIN)/python -m edge_api.local types
 
+screenshots: .venv/installed node_modules/installed ## take the pictures of docs/images (needs Chromium)
+	@exec $(BIN)/python -m tests.page.screenshots
+
 soak: .venv/installed node_modules/installed ## offer a stack more than it can take, for a minute
 	@exec $(BIN)/python -m pytest -n0 -rP --timeout=600 --soak=60 tests/soak
 

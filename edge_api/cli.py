@@ -6,8 +6,8 @@ import signal
 import sys
 
 
-def serve() -> int:
-    """Serve the API in the foreground until SIGINT or SIGTERM."""
+def serve(factory: str | None = None) -> int:
+    """Serve the API, or what another factory makes, in the foreground until SIGINT or SIGTERM."""
     # What is imported stays: looking through it for garbage, again and again, would be a sixth of the time to start.
     gc.disable()
     from edge_api import server  # noqa: PLC0415
@@ -22,7 +22,7 @@ def serve() -> int:
     except InvalidSettingsError as error:
         print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
         return 2
-    server.serve(settings)
+    server.serve(settings, factory or server.APPLICATION)
     return 0
 
 

@@ -21,6 +21,8 @@ from edge_api.settings import Settings
 
 logger = get_logger(__name__)
 
+APPLICATION: Final = "edge_api.server:application"
+
 # More than the application's own limit for a body, which it answers with 408; this one just ends the connection.
 _REQUEST_SECONDS: Final = 15.0
 _MAX_HEAD_BYTES: Final = 32 * 1024
@@ -197,14 +199,14 @@ def application() -> FastAPI:
     return create_app(settings)
 
 
-def serve(settings: Settings) -> None:
-    """Serve the API until SIGINT or SIGTERM; then refuse new calls, and end those under way.
+def serve(settings: Settings, factory: str = APPLICATION) -> None:
+    """Serve what a factory makes until SIGINT or SIGTERM; then refuse new calls, and end those under way.
 
     With several workers, SIGHUP replaces them one after the other, and one that ends is replaced as well.
     """
     _configure_logs(settings)
     uvicorn.run(
-        "edge_api.server:application",
+        factory,
         factory=True,
         workers=settings.edge_api_workers,
         host=settings.edge_api_host,

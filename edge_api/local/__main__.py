@@ -14,7 +14,8 @@ from edge_api.local.postgres import postgres_version
 from edge_api.local.processes import StackError
 
 _READY = """
-  API            {api}
+  page to try it {api}/
+  API            {api}/api/accounts
   API docs       {api}/docs
   Supabase       {supabase}
   publishable    {key}

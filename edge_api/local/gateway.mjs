@@ -1,6 +1,6 @@
 // The embedded Supabase gateway: what `lite start --no-admin` does, but for the times in its answers. PostgREST and
 // Auth write 2026-11-23T01:51:12.79+00:00; the database's own 2026-11-23 01:51:12.79+00, which `lite start` passes on,
-// is not ISO 8601, and supabase-py refuses a session with it.
+// is not ISO 8601, and supabase-py refuses a session with it. And but for CORS: lite's Auth answers no page.
 //
 // Reads its configuration, a JSON object, from standard input.
 
@@ -28,7 +28,29 @@ const connection = createPostgresConnection({
 });
 const app = new App({ connection, ...config, options: { server: { admin: false } } });
 await app.ensureSystemSchema();
-const server = serve({ fetch: app.fetch, hostname: host, port });
+
+/** To a browser that asks whether a page may call: yes, with any headers, as hosted projects answer. */
+function preflight(request) {
+  return new Response(null, {
+    status: 204,
+    headers: {
+      "Access-Control-Allow-Origin": "*",
+      "Access-Control-Allow-Methods": "GET, HEAD, PUT, PATCH, POST, DELETE",
+      "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers") ?? "",
+      "Access-Control-Max-Age": "3600",
+      Vary: "Access-Control-Request-Headers",
+    },
+  });
+}
+
+async function fetch(request, ...rest) {
+  if (request.method === "OPTIONS" && request.headers.has("Access-Control-Request-Method")) return preflight(request);
+  const answer = await app.fetch(request, ...rest);
+  answer.headers.set("Access-Control-Allow-Origin", "*");
+  return answer;
+}
+
+const server = serve({ fetch, hostname: host, port });
 
 process.on("SIGTERM", () => {
   server.close();

@@ -117,7 +117,7 @@ def run(
         report(f"the migrations are in ({time.monotonic() - now:.1f} s)")
 
         now = time.monotonic()
-        start = partial(start_api, state, supabase_url, keys.publishable)
+        start = partial(start_api, state, supabase_url, keys.publishable, module="edge_api.local.api")
         api, port = _on_free_port(None, start) if api_port is None else (start(api_port), api_port)
         started(api, 1.5, now)
         yield Stack(cluster, supabase_url, keys, f"http://127.0.0.1:{port}", tuple(children))
@@ -240,7 +240,9 @@ def _push_migrations(cluster: Cluster, state: Path) -> None:
     )
 
 
-def start_api(state: Path, supabase_url: str, publishable_key: str, port: int) -> Child:
+def start_api(
+    state: Path, supabase_url: str, publishable_key: str, port: int, *, module: str = "edge_api.cli"
+) -> Child:
     """Start the API in front of a project, whatever the environment says; returns when it is ready.
 
     Raises:
@@ -249,7 +251,7 @@ def start_api(state: Path, supabase_url: str, publishable_key: str, port: int) -
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EDGE_"))}
     api = Child(
         "the API",
-        [sys.executable, "-m", "edge_api.cli", "serve"],
+        [sys.executable, "-m", module, "serve"],
         log=state / "api.log",
         cwd=state,
         env={

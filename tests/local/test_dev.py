@@ -179,7 +179,7 @@ def test_a_state_folder_in_use_is_one_clear_line(environment: dict[str, str]) ->
 
 @pytest.mark.parametrize(
     ("mark", "name"),
-    [("bin/postgres", "PostgreSQL"), ("gateway.mjs", "the Supabase gateway"), ("edge_api.cli", "the API")],
+    [("bin/postgres", "PostgreSQL"), ("gateway.mjs", "the Supabase gateway"), ("edge_api.local.api", "the API")],
 )
 def test_a_child_that_dies_ends_everything(environment: dict[str, str], mark: str, name: str) -> None:
     with running(DEV, environment) as dev:

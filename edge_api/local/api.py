@@ -1,0 +1,50 @@
+"""The API as `make dev` serves it: with a page at / to try it on."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.staticfiles import StaticFiles
+
+from edge_api import cli, server
+from edge_api.local.node import PROJECT
+from edge_api.settings import Settings
+
+APPLICATION: Final = "edge_api.local.api:application"
+_PAGE: Final = Path(__file__).with_name("page")
+_SUPABASE_JS: Final = PROJECT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"
+
+
+def application() -> FastAPI:
+    """The application that the environment asks for, with the page."""
+    app = server.application()
+    settings = Settings.from_environment()
+    headers = {
+        # all of it from here, nothing inline, and calls to the API and to Supabase only
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src 'self' {settings.supabase_url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+    }
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_PAGE / "index.html", headers=headers)
+
+    @app.get("/page/config.json", include_in_schema=False)
+    async def config() -> JSONResponse:
+        return JSONResponse({"url": settings.supabase_url, "key": settings.supabase_publishable_key})
+
+    @app.get("/page/supabase.js", include_in_schema=False)
+    async def supabase_js() -> FileResponse:
+        return FileResponse(_SUPABASE_JS, media_type="text/javascript")
+
+    app.mount("/page", StaticFiles(directory=_PAGE))
+    return app
+
+
+if __name__ == "__main__":
+    sys.exit(cli.serve(APPLICATION))

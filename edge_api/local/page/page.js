@@ -1,0 +1,387 @@
+// The page of `make dev`: signs users in, shows their account, and how each call looks on both ways to it.
+
+const ACCOUNTS = "/api/accounts";
+const FIRST_RETRY_SECONDS = 2;
+const LAST_RETRY_SECONDS = 30;
+const CALL_SECONDS = 15;
+// as the constraints of user_accounts have it; the database decides
+const LONGEST_NAME = 255;
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+const BLANK_AT_AN_END =
+  /^[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$/;
+
+const $ = (selector) => document.querySelector(selector);
+const views = { starting: $("#starting"), stranger: $("#stranger"), user: $("#user") };
+
+/** Tells whoever listens, and does not look, what has happened. */
+function say(text) {
+  $("#said").textContent = text;
+}
+
+function show(view, focused) {
+  for (const [name, section] of Object.entries(views)) section.hidden = name !== view;
+  $("#sign-out").hidden = view !== "user";
+  if (focused) $(focused).focus();
+}
+
+// Calls, and what goes over the wire ----------------------------------------------------------------------------------
+
+/** What the last call of each way was: a request, and an answer or a failure. */
+const wire = { supabase: null, api: null };
+
+/** fetch, with an end to it, that keeps what was sent and what came back. */
+function recording(way) {
+  return async (url, options = {}) => {
+    const request = new Request(new URL(url, location.href), options);
+    const call = { method: request.method, url: request.url, headers: new Headers(request.headers), body: options.body };
+    const since = performance.now();
+    if (!request.url.includes("/auth/v1/")) wire[way] = call;
+    try {
+      const answer = await fetch(request, { signal: AbortSignal.any([request.signal, AbortSignal.timeout(CALL_SECONDS * 1000)]) });
+      Object.assign(call, { status: answer.status, text: await answer.clone().text(), answerHeaders: answer.headers });
+      return answer;
+    } catch (error) {
+      call.failure = "No answer: the connection failed.";
+      throw error;
+    } finally {
+      call.took = performance.now() - since;
+    }
+  };
+}
+
+/** A failure as this page shows it: the server's own text, and whether another try could help. */
+class Failure extends Error {
+  constructor(text, { status = 0, code = "" } = {}) {
+    super(text);
+    this.status = status;
+    this.code = code;
+  }
+
+  get mayPass() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+const apiFetch = recording("api");
+
+/** Calls the API with the token of the session as it is now. */
+async function api(method, path, body) {
+  const send = async () => {
+    const { data } = await supabase.auth.getSession();
+    const headers = { Authorization: `Bearer ${data.session?.access_token}` };
+    if (body) headers["Content-Type"] = "application/json";
+    try {
+      return await apiFetch(path, { method, headers, body: body && JSON.stringify(body) });
+    } catch {
+      throw new Failure("The API does not answer. Does make dev still run?");
+    }
+  };
+  let answer = await send();
+  if (answer.status === 401 && (await supabase.auth.refreshSession()).data.session) answer = await send();
+  const document = await answer.json();
+  if (answer.ok) return document;
+  const details = (document.errors ?? []).map((error) => error.msg);
+  throw new Failure(details.length ? `${details.join("; ")}.` : document.detail, document);
+}
+
+/** What supabase-js answers, or its error as a failure. */
+async function straight(query) {
+  const { data, error, status } = await query;
+  if (!error) return data;
+  throw new Failure(status ? error.message : "Supabase does not answer. Does make dev still run?", { status, code: error.code });
+}
+
+const calls = {
+  getOrCreate: {
+    title: "Get or create",
+    supabase: () => supabase.rpc("get_or_create_account").single(),
+    supabaseCode: () => `await supabase.rpc("get_or_create_account").single()`,
+    api: () => api("POST", `${ACCOUNTS}/get-or-create`),
+    apiCode: () => code("POST", `${ACCOUNTS}/get-or-create`),
+  },
+  list: {
+    title: "List",
+    supabase: () => supabase.from("user_accounts").select(),
+    supabaseCode: () => `await supabase.from("user_accounts").select()`,
+    api: () => api("GET", ACCOUNTS),
+    apiCode: () => code("GET", ACCOUNTS),
+  },
+  create: {
+    title: "Create",
+    supabase: ({ account_name }) => supabase.rpc("create_account", { account_name }),
+    supabaseCode: ({ account_name }) => `await supabase.rpc("create_account", ${JSON.stringify({ account_name })})`,
+    api: ({ account_name }) => api("POST", ACCOUNTS, { account_name }),
+    apiCode: ({ account_name }) => code("POST", ACCOUNTS, { account_name }),
+  },
+  rename: {
+    title: "Rename",
+    supabase: ({ id, account_name }) => supabase.rpc("rename_account", { account_id: id, account_name }).single(),
+    supabaseCode: ({ id, account_name }) =>
+      `await supabase.rpc("rename_account", ${JSON.stringify({ account_id: id, account_name })}).single()`,
+    api: ({ id, account_name }) => api("PATCH", `${ACCOUNTS}/${id}`, { account_name }),
+    apiCode: ({ id, account_name }) => code("PATCH", `${ACCOUNTS}/${id}`, { account_name }),
+  },
+};
+
+function code(method, path, body) {
+  const headers = ["Authorization: `Bearer ${token}`", ...(body ? ['"Content-Type": "application/json"'] : [])];
+  const lines = [`  method: "${method}",`, `  headers: { ${headers.join(", ")} },`];
+  if (body) lines.push(`  body: JSON.stringify(${JSON.stringify(body)}),`);
+  return `await fetch("${path}", {\n${lines.join("\n")}\n})`;
+}
+
+/** Makes a call both ways, one after the other, and shows it; returns what each gave, or how it failed. */
+async function bothWays(name, values = {}) {
+  const call = calls[name];
+  const outcome = {};
+  for (const way of ["supabase", "api"]) {
+    wire[way] = null;
+    try {
+      outcome[way] = await (way === "api" ? call.api(values) : straight(call.supabase(values)));
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      outcome[way] = error;
+    }
+    showCall(way, call[`${way}Code`](values));
+  }
+  return outcome;
+}
+
+function showCall(way, text) {
+  const card = $(`[data-way="${way}"]`);
+  const shown = $("#call").content.cloneNode(true);
+  const part = (name) => shown.querySelector(`[data-part="${name}"]`);
+  const call = wire[way];
+  part("code").textContent = text;
+  for (const region of shown.querySelectorAll("[role=region]")) {
+    region.setAttribute("aria-label", `${region.getAttribute("aria-label")}, ${card.querySelector("h3").textContent}`);
+  }
+  if (call) {
+    part("request").textContent = requestText(call);
+    part("status").textContent = call.status ?? "none";
+    part("status").toggleAttribute("data-bad", !(call.status < 400));
+    part("took").textContent = `${Math.round(call.took)} ms`;
+    part("answer").textContent = call.failure ?? pretty(call.text);
+  }
+  shown.querySelector("[data-copy]").addEventListener("click", async (event) => {
+    await navigator.clipboard.writeText(text);
+    event.target.textContent = "Copied";
+    say("The code is in the clipboard.");
+  });
+  card.querySelector(".call, .none")?.remove();
+  card.append(shown);
+}
+
+function requestText({ method, url, headers, body }) {
+  const { pathname, search, origin } = new URL(url);
+  const shortened = [...headers].map(([name, value]) => {
+    const bearer = /^Bearer (.{6}).*(.{4})$/s.exec(value);
+    return `${name}: ${bearer ? `Bearer ${bearer[1]}…${bearer[2]}` : value}`;
+  });
+  const lines = [`${method} ${pathname}${search}`, `host: ${origin.replace(/^\w+:\/\//, "")}`, ...shortened];
+  return [...lines, ...(body && body !== "{}" ? ["", pretty(body)] : [])].join("\n");
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+// The account ---------------------------------------------------------------------------------------------------------
+
+let account = null;
+let retry = { timer: 0, seconds: FIRST_RETRY_SECONDS };
+let loads = 0;
+
+function showAccount(row, { created = false } = {}) {
+  account = row;
+  $("#user-title").textContent = row.account_name;
+  $("#fresh").hidden = !created;
+  for (const fact of document.querySelectorAll("[data-fact]")) {
+    const value = row[fact.dataset.fact];
+    if (value === undefined) continue;
+    fact.textContent = fact.dataset.fact.endsWith("_at") ? new Date(value).toLocaleString() : String(value);
+    if (typeof value === "boolean") fact.textContent = value ? "yes" : "no, a service has switched it off";
+  }
+  const input = $("#rename").elements.account_name;
+  input.value = row.account_name;
+  judgeName();
+}
+
+function accountState(state) {
+  $("#account").setAttribute("aria-busy", String(state === "loading"));
+  $("#loading").hidden = state !== "loading";
+  $("#facts").hidden = state !== "there";
+  $("#failed").hidden = state !== "failed";
+  $("#rename").hidden = state !== "there";
+  for (const button of document.querySelectorAll("[data-call]")) button.hidden = state !== "there";
+  if (state !== "there") {
+    $("#user-title").textContent = state === "loading" ? "Looking for it…" : "It cannot be shown now";
+    $("#fresh").hidden = true;
+  }
+}
+
+/** Gets the account of whoever is signed in, or makes it, and tries again while that may help. */
+async function load(session) {
+  const turn = ++loads;
+  clearTimeout(retry.timer);
+  accountState("loading");
+  $('[data-fact="email"]').textContent = session.user.email;
+  const outcome = await bothWays("getOrCreate");
+  if (turn !== loads) return; // signed out, or started anew, in between
+  const failure = Object.values(outcome).find((each) => each instanceof Failure);
+  if (!failure) {
+    retry.seconds = FIRST_RETRY_SECONDS;
+    accountState("there");
+    showAccount(outcome.supabase, outcome.supabase);
+    say(outcome.supabase.created ? "Your account was made just now." : `Your account: ${outcome.supabase.account_name}.`);
+    return;
+  }
+  accountState("failed");
+  $("#failed-text").textContent = failure.message;
+  $("#failed-next").textContent = failure.mayPass ? `Trying again in ${retry.seconds} seconds.` : "Sign out, and in again.";
+  if (failure.mayPass) {
+    retry.timer = setTimeout(() => load(session), retry.seconds * 1000);
+    retry.seconds = Math.min(retry.seconds * 2, LAST_RETRY_SECONDS);
+  }
+}
+
+/** Says about a name, before it is sent, which rule it breaks; the empty text if it breaks none. */
+function wrongWith(name) {
+  const length = [...name].length; // characters as PostgreSQL counts them
+  if (length === 0) return "A name has at least one character.";
+  if (length > LONGEST_NAME) return `${length - LONGEST_NAME} characters too many: ${LONGEST_NAME} at most.`;
+  if (CONTROL.test(name)) return "No control characters, such as tabs and line breaks.";
+  if (BLANK_AT_AN_END.test(name)) return "No spaces at the start or the end.";
+  return "";
+}
+
+function judgeName() {
+  const input = $("#rename").elements.account_name;
+  const wrong = wrongWith(input.value);
+  input.setAttribute("aria-invalid", String(Boolean(wrong)));
+  $("#name-hint").textContent = wrong || `${[...input.value].length} of ${LONGEST_NAME} characters`;
+  $("#rename button").textContent = wrong ? "Send it all the same" : "Save";
+  $("#name-error").textContent = "";
+}
+
+/** Runs what a button or form asks for, once at a time. */
+async function busy(button, work) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true"); // and not "disabled", which would take the focus away
+  try {
+    await work();
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+$("#rename").addEventListener("input", judgeName);
+$("#rename").addEventListener("submit", (event) => {
+  event.preventDefault();
+  busy(event.submitter ?? $("#rename button"), async () => {
+    const account_name = $("#rename").elements.account_name.value;
+    const outcome = await bothWays("rename", { id: account.id, account_name });
+    if (outcome.api instanceof Failure) {
+      $("#name-error").textContent = outcome.api.message;
+      $("#rename").elements.account_name.focus();
+      return;
+    }
+    showAccount(outcome.api);
+    say(`Saved: ${outcome.api.account_name}.`);
+  });
+});
+
+for (const button of document.querySelectorAll("[data-call]")) {
+  button.addEventListener("click", () =>
+    busy(button, async () => {
+      const outcome = await bothWays(button.dataset.call, { account_name: "A second one" });
+      const answers = Object.entries(wire).map(([way, call]) => `${way === "api" ? "the API" : "supabase-js"}: ${call?.status ?? "no answer"}`);
+      say(`${calls[button.dataset.call].title}. ${answers.join(", ")}.`);
+      if (button.dataset.call === "getOrCreate" && !(outcome.api instanceof Failure)) showAccount(outcome.api.account);
+    }),
+  );
+}
+
+// Sessions ------------------------------------------------------------------------------------------------------------
+
+function judgeSign() {
+  const signsUp = $("#sign").elements.way.value === "up";
+  $("#sign button").textContent = signsUp ? "Sign up" : "Sign in";
+  $("#sign").elements.password.autocomplete = signsUp ? "new-password" : "current-password";
+  $("#password-hint").hidden = !signsUp;
+}
+
+$("#sign").addEventListener("change", judgeSign);
+$("#sign").addEventListener("submit", (event) => {
+  event.preventDefault();
+  busy($("#sign button"), async () => {
+    const { way, email, password } = $("#sign").elements;
+    $("#sign-error").textContent = "";
+    for (const input of [email, password]) {
+      input.setAttribute("aria-invalid", String(!input.validity.valid));
+      if (!input.validity.valid) {
+        $("#sign-error").textContent = input === email ? "An address such as ada@example.com." : "A password of 6 characters or more.";
+        input.focus();
+        return;
+      }
+    }
+    const credentials = { email: email.value, password: password.value };
+    const { error } = await (way.value === "up" ? supabase.auth.signUp(credentials) : supabase.auth.signInWithPassword(credentials));
+    if (error) {
+      $("#sign-error").textContent = error.status ? error.message : "Supabase does not answer. Does make dev still run?";
+      email.focus();
+      return;
+    }
+    $("#sign").reset();
+    judgeSign();
+  });
+});
+
+$("#sign-out").addEventListener("click", () => busy($("#sign-out"), () => supabase.auth.signOut({ scope: "local" })));
+$("#retry").addEventListener("click", async () => {
+  retry.seconds = FIRST_RETRY_SECONDS;
+  const { data } = await supabase.auth.getSession();
+  if (data.session) await load(data.session);
+});
+
+function connection() {
+  $("#offline").hidden = navigator.onLine;
+  if (navigator.onLine && !$("#failed").hidden) $("#retry").click();
+}
+addEventListener("online", connection);
+addEventListener("offline", connection);
+
+let signedInAs;
+function onSession(event, session) {
+  const user = session?.user.id ?? null;
+  if (user === signedInAs) return; // refreshed, or back from another tab
+  const first = signedInAs === undefined;
+  signedInAs = user;
+  for (const card of document.querySelectorAll(".way")) {
+    card.querySelector(".call, .none")?.remove();
+    const none = document.createElement("p");
+    none.className = "none";
+    none.textContent = "No call yet.";
+    card.append(none);
+  }
+  if (session) {
+    show("user", first ? null : "#user-title");
+    load(session);
+  } else {
+    loads += 1;
+    clearTimeout(retry.timer);
+    account = null;
+    show("stranger", first ? null : "#stranger-title");
+    if (!first) say("You are signed out.");
+  }
+}
+
+const { url, key } = await (await fetch("/page/config.json")).json();
+const supabase = globalThis.supabase.createClient(url, key, { global: { fetch: recording("supabase") } });
+// not within the callback: supabase-js holds its lock while that runs
+supabase.auth.onAuthStateChange((event, session) => setTimeout(onSession, 0, event, session));
+connection();
