@@ -14,8 +14,8 @@ from edge_api.local.postgres import postgres_version
 from edge_api.local.processes import StackError
 
 _READY = """
-  page to try it {api}/
-  API            {api}/api/accounts
+  page           {api}/
+  API            {api}
   API docs       {api}/docs
   Supabase       {supabase}
   publishable    {key}
