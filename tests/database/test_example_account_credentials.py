@@ -371,13 +371,13 @@ def table_reads(database: psycopg.Connection) -> dict[str, tuple[int, int]]:
     return {table: (in_sequence, by_index) for table, in_sequence, by_index in rows}
 
 
-def test_among_100_000_accounts_a_statement_asks_for_the_callers_once_and_reads_by_index_only(
+def test_among_20_000_accounts_a_statement_asks_for_the_callers_once_and_reads_by_index_only(
     project: Project, clone: str, database: psycopg.Connection
 ) -> None:
     for fill in (
         "insert into auth.users (id, email)"
         " select gen_random_uuid(), pg_catalog.format('user-%s@example.com', number)"
-        " from pg_catalog.generate_series(1, 100000) as number",
+        " from pg_catalog.generate_series(1, 20000) as number",
         "insert into public.user_accounts (user_id, account_name) select id, 'Mine' from auth.users",
         "insert into public.account_credentials (account_id, label, vault_secret_id)"
         " select id, 'Paper', gen_random_uuid() from public.user_accounts",

@@ -27,8 +27,9 @@ PASSWORD = "correct horse battery"
 class Dev:
     """A running `make dev`."""
 
-    def __init__(self, process: subprocess.Popen[str], state: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], environment: Mapping[str, str]) -> None:
         self.process = process
+        self.environment = environment
         assert process.stdout is not None
         self.output = ""
         for line in process.stdout:
@@ -36,8 +37,12 @@ class Dev:
             if "Ctrl-C" in line:
                 break
         self.descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        lines = (state / "dev.env").read_text().splitlines() if self.descendants else []
+        lines = (self.state / "dev.env").read_text().splitlines() if self.descendants else []
         self.settings = {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+    @property
+    def state(self) -> Path:
+        return Path(self.environment["EDGE_STATE_DIR"])
 
     def finish(self) -> str:
         """Wait for the end; returns the rest of the output."""
@@ -45,9 +50,10 @@ class Dev:
         return rest
 
     def child(self, mark: str) -> psutil.Process:
-        """The child whose command line has `mark` in it."""
-        (found,) = (child for child in self.descendants if any(mark in word for word in child.cmdline()))
-        return found
+        """The child whose command line has `mark` in it; its own children may have the same."""
+        found = [child for child in self.descendants if any(mark in word for word in child.cmdline())]
+        (first,) = (child for child in found if child.ppid() not in {other.pid for other in found})
+        return first
 
     def auth(self, path: str, email: str) -> dict[str, Any]:
         answer = httpx.post(
@@ -66,11 +72,15 @@ class Dev:
         return answer.json()
 
 
-@pytest.fixture
-def environment(state_folders: Callable[[], Path]) -> dict[str, str]:
+def new_environment(state: Path) -> dict[str, str]:
     ours = ("EDGE_", "SUPABASE_", "DATABASE_", "MAKE", "MFLAGS")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**inherited, "EDGE_STATE_DIR": str(state_folders()), "EDGE_API_PORT": str(free_port())}
+    return {**inherited, "EDGE_STATE_DIR": str(state), "EDGE_API_PORT": str(free_port())}
+
+
+@pytest.fixture
+def environment(state_folders: Callable[[], Path]) -> dict[str, str]:
+    return new_environment(state_folders())
 
 
 @contextmanager
@@ -85,10 +95,17 @@ def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Dev]
         text=True,
     ) as process:
         try:
-            yield Dev(process, Path(environment["EDGE_STATE_DIR"]))
+            yield Dev(process, environment)
         finally:
             if process.poll() is None:
                 process.terminate()
+
+
+@pytest.fixture(scope="module")
+def dev(state_folders: Callable[[], Path]) -> Iterator[Dev]:
+    """One for those that leave it running."""
+    with running(DEV, new_environment(state_folders())) as dev:
+        yield dev
 
 
 def assert_all_end(processes: list[psutil.Process]) -> None:
@@ -117,64 +134,59 @@ def test_make_dev_serves_keeps_data_over_a_restart_and_stops_cleanly(environment
         assert_all_end(dev.descendants)
 
 
-def test_the_settings_file_is_private_and_names_what_runs(environment: dict[str, str]) -> None:
-    with running(DEV, environment) as dev:
-        assert set(dev.settings) == {"EDGE_API_URL", "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "DATABASE_URL"}
-        assert dev.settings["EDGE_API_URL"] == f"http://127.0.0.1:{environment['EDGE_API_PORT']}"
-        assert (Path(environment["EDGE_STATE_DIR"]) / "dev.env").stat().st_mode & 0o777 == 0o600
-        with psycopg.connect(dev.settings["DATABASE_URL"]) as connection:
-            row = connection.execute("select rolname, rolsuper from pg_roles where rolname = current_user").fetchone()
-            assert row == ("postgres", False)
-        shown = dev.output
-        for name in ("EDGE_API_URL", "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY"):
-            assert dev.settings[name] in shown
-        password = psycopg.conninfo.conninfo_to_dict(dev.settings["DATABASE_URL"])["password"]
-        assert str(password) not in shown
+def test_the_settings_file_is_private_and_names_what_runs(dev: Dev) -> None:
+    assert set(dev.settings) == {"EDGE_API_URL", "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "DATABASE_URL"}
+    assert dev.settings["EDGE_API_URL"] == f"http://127.0.0.1:{dev.environment['EDGE_API_PORT']}"
+    assert (dev.state / "dev.env").stat().st_mode & 0o777 == 0o600
+    with psycopg.connect(dev.settings["DATABASE_URL"]) as connection:
+        row = connection.execute("select rolname, rolsuper from pg_roles where rolname = current_user").fetchone()
+        assert row == ("postgres", False)
+    shown = dev.output
+    for name in ("EDGE_API_URL", "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY"):
+        assert dev.settings[name] in shown
+    password = psycopg.conninfo.conninfo_to_dict(dev.settings["DATABASE_URL"])["password"]
+    assert str(password) not in shown
 
 
-def test_no_secret_is_in_a_command_line(environment: dict[str, str]) -> None:
-    with running(DEV, environment) as dev:
-        commands = " ".join(word for process in dev.descendants for word in process.cmdline())
-        state = (Path(environment["EDGE_STATE_DIR"]) / "state.json").read_text()
-        secrets = [word for word in state.split('"') if len(word) > 30]
-        assert len(secrets) == 6
-        assert [secret for secret in secrets if secret in commands] == []
+def test_no_secret_is_in_a_command_line(dev: Dev) -> None:
+    commands = " ".join(word for process in dev.descendants for word in process.cmdline())
+    state = (dev.state / "state.json").read_text()
+    secrets = [word for word in state.split('"') if len(word) > 30]
+    assert len(secrets) == 6
+    assert [secret for secret in secrets if secret in commands] == []
 
 
-def test_the_lines_to_paste_work(environment: dict[str, str]) -> None:
+def test_the_lines_to_paste_work(dev: Dev) -> None:
     if shutil.which("curl") is None:
         assert not os.environ.get("CI"), "CI installs curl"
         pytest.skip("the lines are for curl, which this machine does not have")
-    with running(DEV, environment) as dev:
-        lines = dev.output.partition("Paste into another terminal")[2].split("\n\n")[1]
-        pasted = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", lines], capture_output=True, text=True, timeout=30, check=True
+    lines = dev.output.partition("Paste into another terminal")[2].split("\n\n")[1]
+    pasted = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines], capture_output=True, text=True, timeout=30, check=True
+    )
+    empty, made, refused = pasted.stdout.replace("}{", "}\n{").splitlines()
+    assert '"count":0' in empty
+    assert '"created":true' in made
+    assert '"code":"account_exists"' in refused
+
+
+def test_a_port_in_use_is_one_clear_line(dev: Dev) -> None:
+    other = {**dev.environment, "EDGE_STATE_DIR": f"{dev.environment['EDGE_STATE_DIR']}/other"}
+    failed = subprocess.run(DEV, env=other, capture_output=True, text=True, timeout=30, check=False)
+    port = dev.environment["EDGE_API_PORT"]
+    assert failed.returncode == 1
+    assert failed.stderr == (f"edge-api: port {port} of 127.0.0.1 is in use: set EDGE_API_PORT to a free one\n")
+
+
+def test_a_state_folder_in_use_is_one_clear_line(dev: Dev) -> None:
+    other = {**dev.environment, "EDGE_API_PORT": str(free_port())}
+    for command in ("dev", "reset"):
+        failed = subprocess.run(
+            [*DEV[:-1], command], env=other, capture_output=True, text=True, timeout=30, check=False
         )
-        empty, made, refused = pasted.stdout.replace("}{", "}\n{").splitlines()
-        assert '"count":0' in empty
-        assert '"created":true' in made
-        assert '"code":"account_exists"' in refused
-
-
-def test_a_port_in_use_is_one_clear_line(environment: dict[str, str]) -> None:
-    with running(DEV, environment):
-        other = {**environment, "EDGE_STATE_DIR": f"{environment['EDGE_STATE_DIR']}/other"}
-        failed = subprocess.run(DEV, env=other, capture_output=True, text=True, timeout=30, check=False)
-        port = environment["EDGE_API_PORT"]
         assert failed.returncode == 1
-        assert failed.stderr == (f"edge-api: port {port} of 127.0.0.1 is in use: set EDGE_API_PORT to a free one\n")
-
-
-def test_a_state_folder_in_use_is_one_clear_line(environment: dict[str, str]) -> None:
-    with running(DEV, environment):
-        other = {**environment, "EDGE_API_PORT": str(free_port())}
-        for command in ("dev", "reset"):
-            failed = subprocess.run(
-                [*DEV[:-1], command], env=other, capture_output=True, text=True, timeout=30, check=False
-            )
-            assert failed.returncode == 1
-            assert failed.stderr.startswith("edge-api: ")
-            assert "is in use by another run" in failed.stderr
+        assert failed.stderr.startswith("edge-api: ")
+        assert "is in use by another run" in failed.stderr
 
 
 @pytest.mark.parametrize(

@@ -279,19 +279,17 @@ def states(visitor: Visitor) -> Iterator[str]:
     yield "loading"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_any_state(visit: Callable[..., Visitor], scheme: Literal["light", "dark"]) -> None:
-    visitor = visit(scheme=scheme)
-    found = {state: violations(visitor.page) for state in states(visitor)}
-    assert len(found) == 8
-    assert {state: complaints for state, complaints in found.items() if complaints} == {}
-
-
-def test_on_a_narrow_screen_nothing_is_wider_than_it(visit: Callable[..., Visitor]) -> None:
-    visitor = visit(width=NARROW, height=740)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", NARROW)])
+def test_no_state_has_anything_that_axe_objects_to_or_that_is_wider_than_the_screen(
+    visit: Callable[..., Visitor], scheme: Literal["light", "dark"], width: int
+) -> None:
+    visitor = visit(scheme=scheme, width=width)
+    complaints = {}
     for state in states(visitor):
-        width = visitor.page.evaluate("() => document.documentElement.scrollWidth")
-        assert (state, width) == (state, NARROW)
+        complaints[state] = violations(visitor.page)
+        assert (state, visitor.page.evaluate("() => document.documentElement.scrollWidth")) == (state, width)
+    assert len(complaints) == 8
+    assert {state: found for state, found in complaints.items() if found} == {}
 
 
 def test_offline_the_page_says_so_and_goes_on_when_it_is_back(visitor: Visitor) -> None:
