@@ -51,6 +51,10 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def _milliseconds(value: float, _position: int | None = None) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
 def picture(results: Results) -> str:
     """An SVG: a row of bars for each number of callers, requests a second on the left and latency on the right."""
     names = [name for name in results if name != "direct"]
@@ -70,8 +74,10 @@ def picture(results: Results) -> str:
             ecolor="#5f6368",
             capsize=2,
         )
-        left.bar_label(left.containers[0], fmt=lambda value: f" {value:,.0f}", padding=8, fontsize=8)
+        for y, (median, _, high) in enumerate(rps):
+            left.annotate(f"{median:,.0f}", (high, y), (6, 0), textcoords="offset points", va="center", fontsize=8)
         left.margins(x=0.18)
+        left.xaxis.set_major_formatter("{x:,.0f}")
         left.invert_yaxis()
         left.set_title(f"requests a second, {number} caller{'s' if number > 1 else ''}", fontsize=9, loc="left")
         for name, y, colour in zip(names, range(len(names)), colours, strict=True):
@@ -79,8 +85,10 @@ def picture(results: Results) -> str:
             p99 = _figures(results[name][number], lambda run: run.p99_ms)[0]
             right.plot([p50, p99], [y, y], color=colour, linewidth=3)
             right.plot([p50], [y], "o", color=colour, markersize=6)
-            right.text(p99, y, f"  {p50:.2g} / {p99:.2g}", va="center", fontsize=8)
+            label = f"{_milliseconds(p50)} / {_milliseconds(p99)}"
+            right.annotate(label, (p99, y), (6, 0), textcoords="offset points", va="center", fontsize=8)
         right.set_xscale("log")
+        right.xaxis.set_major_formatter(_milliseconds)
         right.margins(x=0.25)
         right.set_title("latency in ms: p50 (dot) to p99", fontsize=9, loc="left")
         for axis in row:

@@ -1,6 +1,7 @@
 -- The same functions in a language that keeps their plans. Before PostgreSQL 18 the body of a function in SQL is
 -- planned anew at each call, which took longer than the call itself; plpgsql plans it once a session, and PostgREST's
--- sessions last. Names, arguments, results, rights and comments stay as they are.
+-- sessions last. Who calls is asked for once, as in get_or_create_account. Names, arguments, results, rights and
+-- comments stay as they are.
 set local lock_timeout = '5s';
 set local statement_timeout = '60s';
 
@@ -11,11 +12,13 @@ stable
 security invoker
 set search_path = ''
 as $$
+declare
+    caller constant uuid := auth.uid();
 begin
     return query
     select ua.*
     from public.user_accounts as ua
-    where ua.user_id = (select auth.uid())
+    where ua.user_id = caller
     order by ua.created_at desc, ua.id asc;
 end
 $$;
@@ -45,13 +48,15 @@ security invoker
 rows 1
 set search_path = ''
 as $$
+declare
+    caller constant uuid := auth.uid();
 begin
     return query
     select ua.*
     from public.user_accounts as ua
     where
         ua.id = get_account.account_id
-        and ua.user_id = (select auth.uid());
+        and ua.user_id = caller;
 end
 $$;
 
@@ -63,13 +68,15 @@ security invoker
 rows 1
 set search_path = ''
 as $$
+declare
+    caller constant uuid := auth.uid();
 begin
     return query
     update public.user_accounts as ua
     set account_name = rename_account.account_name
     where
         ua.id = rename_account.account_id
-        and ua.user_id = (select auth.uid())
+        and ua.user_id = caller
     returning ua.*;
 end
 $$;
@@ -82,12 +89,14 @@ security invoker
 rows 1
 set search_path = ''
 as $$
+declare
+    caller constant uuid := auth.uid();
 begin
     return query
     select ua.id
     from public.user_accounts as ua
     where
-        ua.user_id = (select auth.uid())
+        ua.user_id = caller
         and ua.is_active;
 end
 $$;

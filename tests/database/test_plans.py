@@ -19,12 +19,13 @@ ACCOUNT = UUID("a11ce000-0000-4000-8000-000000000000")
 
 # Every call for an account that is there, and what stands for its arguments in the statement that finds the account.
 CALLS: dict[str, dict[str, object]] = {
-    "list_accounts()": {},
-    f"get_account('{ACCOUNT}')": {"get_account.account_id": ACCOUNT},
+    "list_accounts()": {"caller": USER},
+    f"get_account('{ACCOUNT}')": {"get_account.account_id": ACCOUNT, "caller": USER},
     "get_or_create_account()": {"caller": USER},
     f"rename_account('{ACCOUNT}', 'Other')": {
         "rename_account.account_id": ACCOUNT,
         "rename_account.account_name": "Other",
+        "caller": USER,
     },
 }
 UNIQUE_INDEXES = {"user_accounts_pkey", "user_accounts_user_id_key"}
