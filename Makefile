@@ -36,7 +36,7 @@ lint: .venv/installed ## ruff, mypy, sqlfluff, squawk
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --disable-progress-bar supabase sql
+	$(BIN)/sqlfluff lint --disable-progress-bar supabase sql edge_api
 	$(BIN)/squawk supabase/migrations/*.sql
 
 format: .venv/installed ## put the code into its standard form

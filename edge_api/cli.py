@@ -26,6 +26,16 @@ def serve(factory: str | None = None) -> int:
     return 0
 
 
+def verify(output_format: str) -> int:
+    """Compare the database that DATABASE_URL names with what the migrations make."""
+    try:
+        from edge_api.verify import command  # noqa: PLC0415 - an extra, which `serve` does without
+    except ImportError:
+        print("edge-api: verify needs more packages: pip install 'edge-api[verify]'", file=sys.stderr)
+        return 2
+    return command.run(output_format)
+
+
 def main() -> int:
     """Parse the command line and run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="edge-api", description="The accounts API in front of a Supabase project.")
@@ -36,8 +46,21 @@ def main() -> int:
         description="Serve the API in front of the Supabase project that SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY "
         "name. EDGE_API_HOST (127.0.0.1) and EDGE_API_PORT (9403) say where.",
     )
-    parser.parse_args()
-    return serve()
+    verifying = commands.add_parser(
+        "verify",
+        help="is the project's database still what the migrations make?",
+        description="Compare the database that DATABASE_URL names with what the migrations make, and say for each "
+        "difference what it means for the data's safety and how to mend it. Reads the catalogs alone; a role that may "
+        "log in is enough. Exit code: 0 no error, 1 an error among the differences, 2 could not compare.",
+    )
+    verifying.add_argument(
+        "--format",
+        choices=("text", "json", "sarif"),
+        default="text",
+        help="a line for each difference (text), or a document for programs; GitHub's code scanning takes sarif",
+    )
+    arguments = parser.parse_args()
+    return verify(arguments.format) if arguments.command == "verify" else serve()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from typing import Final
 
 from edge_api.local.processes import StackError
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
+# The checkout, or what a wheel brings along of it.
+_PACKAGED: Final = Path(__file__).resolve().parents[1] / "_project"
+PROJECT: Final = _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parents[1]
 _MODULES: Final = PROJECT / "node_modules"
 TOOLS_HOME: Final = "tools-home"
 

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any, Final
 _POLL_SECONDS: Final = 0.02
 _LOG_TAIL_LINES: Final = 15
 _PR_SET_PDEATHSIG: Final = 1
+_ATTEMPTS: Final = 3
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -146,6 +148,22 @@ def free_port(preferred: int | None = None) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise StackError("no TCP port is free on 127.0.0.1")
+
+
+def on_free_port(preferred: int | None, start: Callable[[int], Child]) -> tuple[Child, int]:
+    """Start a server on a free port; on another one if somebody else took it in between.
+
+    Raises:
+        StackError: it does not start.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        port = free_port(preferred)
+        try:
+            return start(port), port
+        except StackError as error:
+            if attempt == _ATTEMPTS or not re.search("in use|EADDRINUSE", error.log_tail):
+                raise
+    raise AssertionError("unreachable")
 
 
 def accepts_connections(port: int) -> bool:

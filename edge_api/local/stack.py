@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import secrets
 import shutil
 import sys
@@ -20,10 +19,9 @@ import httpx
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local.node import TOOLS_HOME, supabase
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
-from edge_api.local.processes import Child, StackError, free_port
+from edge_api.local.processes import Child, StackError, free_port, on_free_port
 
 MIGRATOR: Final = "postgres"
-_ATTEMPTS: Final = 3
 # All that a run puts into its state folder.
 _OURS: Final = ("state.json*", "dev.env*", "lock", "api.log", "gateway.log", "postgres-*", TOOLS_HOME)
 
@@ -101,7 +99,7 @@ def run(
 
         now = time.monotonic()
         cluster = Cluster(postgres, state, saved["passwords"], durable=durable)
-        server, saved["postgres_port"] = _on_free_port(saved["postgres_port"], cluster.start)
+        server, saved["postgres_port"] = on_free_port(saved["postgres_port"], cluster.start)
         started(server, 2, now)
 
         now = time.monotonic()
@@ -118,7 +116,7 @@ def run(
 
         now = time.monotonic()
         start = partial(start_api, state, supabase_url, keys.publishable, module="edge_api.local.api")
-        api, port = _on_free_port(None, start) if api_port is None else (start(api_port), api_port)
+        api, port = on_free_port(None, start) if api_port is None else (start(api_port), api_port)
         started(api, 1.5, now)
         yield Stack(cluster, supabase_url, keys, f"http://127.0.0.1:{port}", tuple(children))
 
@@ -133,7 +131,7 @@ def run_database(state: Path, *, postgres: PostgresVersion = 16) -> Iterator[Clu
         saved = _load(state)
         keys = supabase_gateway.Keys(saved["jwt_secret"], saved["publishable_key"], saved["secret_key"])
         cluster = Cluster(postgres, state, saved["passwords"], durable=False)
-        server, _ = _on_free_port(None, cluster.start)
+        server, _ = on_free_port(None, cluster.start)
         try:
             # it makes the schema auth, to which the migrations refer
             gateway, _ = _start_gateway(state, cluster, keys, None)
@@ -210,23 +208,11 @@ def write_private(file: Path, text: str) -> None:
     unfinished.rename(file)
 
 
-def _on_free_port(preferred: int | None, start: Callable[[int], Child]) -> tuple[Child, int]:
-    """Start a server on a free port; on another one if somebody else took it in between."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        port = free_port(preferred)
-        try:
-            return start(port), port
-        except StackError as error:
-            if attempt == _ATTEMPTS or not re.search("in use|EADDRINUSE", error.log_tail):
-                raise
-    raise AssertionError("unreachable")
-
-
 def _start_gateway(
     state: Path, cluster: Cluster, keys: supabase_gateway.Keys, preferred_port: int | None
 ) -> tuple[Child, int]:
     database_url = cluster.url(supabase_gateway.ROLE, with_password=True)
-    return _on_free_port(
+    return on_free_port(
         preferred_port,
         lambda port: supabase_gateway.start(state=state, port=port, database_url=database_url, keys=keys),
     )

@@ -1,0 +1,126 @@
+"""Differences as text for people, as JSON for programs, and as SARIF for code scanning."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from edge_api import __version__
+from edge_api.verify.compare import RULES, Finding, Level
+
+# https://docs.oasis-open.org/sarif/sarif/v2.1.0/
+_SARIF_VERSION: Final = "2.1.0"
+_SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+_SARIF_LEVELS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
+
+
+def count(findings: Sequence[Finding]) -> str:
+    """How many there are of each level, in words."""
+    parts = []
+    for level in Level:
+        number = sum(finding.level is level for finding in findings)
+        if number:
+            parts.append(f"{number} {level.value}{'s' if number > 1 and level is not Level.INFO else ''}")
+    return ", ".join(parts) or "no difference"
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.level.value}: {finding.object}: {finding.message}. Mend: {finding.mend}"
+
+
+def text(findings: Sequence[Finding], _migrations: Sequence[Path]) -> str:
+    """A line for each difference; nothing if there is none."""
+    # names come from the database: whoever made one must not paint the reader's terminal
+    return "\n".join(re.sub(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]", " ", _line(finding)) for finding in findings)
+
+
+def as_json(findings: Sequence[Finding], _migrations: Sequence[Path]) -> str:
+    """One object: `version` of the package, `findings` with level, rule, object, message and mend each."""
+    return json.dumps(
+        {
+            "version": __version__,
+            "findings": [
+                {
+                    "level": finding.level.value,
+                    "rule": finding.rule,
+                    "object": finding.object,
+                    "message": finding.message,
+                    "mend": finding.mend,
+                }
+                for finding in findings
+            ],
+        },
+        indent=2,
+    )
+
+
+def _place(finding: Finding, migrations: Sequence[Path]) -> dict[str, Any]:
+    """The line of the last migration that speaks of an object: code scanning shows no result without a file."""
+    words = re.findall(r"[a-z_]\w+", finding.object.partition(",")[0])[1:]
+    for word in reversed(words):
+        if word in {"public", "on", "in", "schema", "text", "uuid", "anon", "authenticated", "service_role"}:
+            continue
+        for path in reversed(migrations):
+            for number, line in enumerate(path.read_text().splitlines(), start=1):
+                if re.search(rf"\b{re.escape(word)}\b", line) and not line.lstrip().startswith("--"):
+                    return _location(path, number)
+    return _location(migrations[-1], 1)
+
+
+def _location(path: Path, line: int) -> dict[str, Any]:
+    return {
+        "artifactLocation": {"uri": f"supabase/migrations/{path.name}", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": line},
+    }
+
+
+def sarif(findings: Sequence[Finding], migrations: Sequence[Path]) -> str:
+    """A SARIF log with one run."""
+    ids = list(RULES)
+    return json.dumps(
+        {
+            "$schema": _SARIF_SCHEMA,
+            "version": _SARIF_VERSION,
+            "runs": [
+                {
+                    "tool": {
+                        "driver": {
+                            "name": "edge-api verify",
+                            "version": __version__,
+                            "rules": [
+                                {"id": rule, "shortDescription": {"text": description}}
+                                for rule, description in RULES.items()
+                            ],
+                        }
+                    },
+                    "columnKind": "unicodeCodePoints",
+                    "results": [
+                        {
+                            "ruleId": finding.rule,
+                            "ruleIndex": ids.index(finding.rule),
+                            "level": _SARIF_LEVELS[finding.level],
+                            "message": {"text": f"{finding.object}: {finding.message}. Mend: {finding.mend}"},
+                            "locations": [
+                                {
+                                    "physicalLocation": _place(finding, migrations),
+                                    "logicalLocations": [{"fullyQualifiedName": finding.object}],
+                                }
+                            ],
+                            # the same difference tomorrow is the same result
+                            "partialFingerprints": {"edgeApiVerify/v1": f"{finding.rule}:{finding.object}"},
+                        }
+                        for finding in findings
+                    ],
+                }
+            ],
+        },
+        indent=2,
+    )
+
+
+FORMATS: Final[dict[str, Callable[[Sequence[Finding], Sequence[Path]], str]]] = {
+    "text": text,
+    "json": as_json,
+    "sarif": sarif,
+}

@@ -1,0 +1,73 @@
+"""The state that the migrations make, on a PostgreSQL of its own that is thrown away."""
+
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from edge_api.local.node import PROJECT
+from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
+from edge_api.local.processes import StackError, on_free_port
+from edge_api.verify.catalog import Facts, Scope, difference, objects, read
+
+_MIGRATOR: Final = "postgres"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What should be there."""
+
+    scope: Scope
+    facts: Facts
+    migrations: tuple[Path, ...]
+
+
+def migrations() -> tuple[Path, ...]:
+    """The files, in their order: those of the package, or the checkout's where the package is installed from one."""
+    return tuple(sorted((PROJECT / "supabase" / "migrations").glob("*.sql")))
+
+
+def nearest_version(server_version: int) -> PostgresVersion:
+    """The embedded PostgreSQL whose catalogs are most like those of a server (in the form 170004)."""
+    return 16 if server_version < 170_000 else 18
+
+
+def build(major: PostgresVersion) -> Wanted:
+    """Make the wanted state and read it.
+
+    Raises:
+        StackError: PostgreSQL does not start, or a migration fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-api-verify-", ignore_cleanup_errors=True) as folder:
+        state = Path(folder)
+        cluster = Cluster(
+            major, state, {role: secrets.token_urlsafe(24) for role in (SUPERUSER, _MIGRATOR)}, durable=False
+        )
+        try:
+            server, _ = on_free_port(None, cluster.start)
+            try:
+                return _migrate(cluster)
+            finally:
+                server.stop(grace_seconds=2)
+        finally:
+            if cluster_home(state) != state.resolve():
+                shutil.rmtree(cluster_home(state), ignore_errors=True)
+
+
+def _migrate(cluster: Cluster) -> Wanted:
+    with cluster.connect(SUPERUSER) as connection:
+        connection.execute(files(__package__).joinpath("supabase.sql").read_bytes())
+    with cluster.connect(_MIGRATOR) as connection:
+        before = objects(connection)
+        paths = migrations()
+        if not paths:
+            raise StackError("the migrations are missing: install edge-api anew")
+        for path in paths:
+            with connection.transaction():
+                connection.execute(path.read_bytes())
+        scope = difference(objects(connection), before)
+        with connection.transaction():
+            return Wanted(scope, read(connection, scope), paths)
