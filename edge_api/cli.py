@@ -1,13 +1,19 @@
 """The command `edge-api`."""
 
 import argparse
+import asyncio
 import gc
+import os
 import signal
 import sys
+from importlib.util import find_spec
 
 
-def serve(factory: str | None = None) -> int:
-    """Serve the API, or what another factory makes, in the foreground until SIGINT or SIGTERM."""
+def serve(factory: str | None = None, *, check: bool = False) -> int:
+    """Serve the API, or what another factory makes, in the foreground until SIGINT or SIGTERM.
+
+    With `check`, say what would be served, and whether the project is ready for it, and serve nothing.
+    """
     # What is imported stays: looking through it for garbage, again and again, would be a sixth of the time to start.
     gc.disable()
     from edge_api import server  # noqa: PLC0415
@@ -22,7 +28,21 @@ def serve(factory: str | None = None) -> int:
     except InvalidSettingsError as error:
         print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
         return 2
-    server.serve(settings, factory or server.APPLICATION)
+    if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
+        print("edge-api: EDGE_METRICS_PORT needs more packages: pip install 'edge-api[metrics]'", file=sys.stderr)
+        return 2
+    if check:
+        from edge_api.check import check as check_project  # noqa: PLC0415
+
+        ready, lines = asyncio.run(check_project(settings))
+        print(lines, flush=True)
+        # the HTTP client's threads may not have let go of the interpreter yet, which would abort as it ends
+        os._exit(0 if ready else 1)
+    try:
+        server.serve(settings, factory or server.APPLICATION)
+    except OSError as error:
+        print(f"edge-api: the port for metrics cannot be had: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -40,11 +60,16 @@ def main() -> int:
     """Parse the command line and run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="edge-api", description="The accounts API in front of a Supabase project.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
+    serving = commands.add_parser(
         "serve",
         help="serve the API",
         description="Serve the API in front of the Supabase project that SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY "
         "name. EDGE_API_HOST (127.0.0.1) and EDGE_API_PORT (9403) say where.",
+    )
+    serving.add_argument(
+        "--check",
+        action="store_true",
+        help="say what would be served and whether the project is ready, and end: 0 ready, 1 not, 2 wrong settings",
     )
     verifying = commands.add_parser(
         "verify",
@@ -60,7 +85,7 @@ def main() -> int:
         help="a line for each difference (text), or a document for programs; GitHub's code scanning takes sarif",
     )
     arguments = parser.parse_args()
-    return verify(arguments.format) if arguments.command == "verify" else serve()
+    return verify(arguments.format) if arguments.command == "verify" else serve(check=arguments.check)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,10 @@ class PathMissingError(BadUpstreamError):
     """The project has nothing at this path: not the REST or Auth server that belongs there."""
 
 
+class KeyRefusedError(BadUpstreamError):
+    """The project's gateway lets nobody in with this publishable key."""
+
+
 class OverloadedError(ApiError):
     """More calls are under way than this process takes on."""
 
@@ -252,7 +256,14 @@ class SupabaseUnreachableError(NotReadyError):
     """Readiness: no usable answer from Supabase."""
 
     code = "supabase_unreachable"
-    detail = "Supabase does not answer, or does not accept this service's publishable key."
+    detail = "Supabase does not answer, or not as it should."
+
+
+class PublishableKeyRefusedError(NotReadyError):
+    """Readiness: Supabase answers, and refuses the key."""
+
+    code = "publishable_key_refused"
+    detail = "Supabase answers, but does not accept this service's publishable key."
 
 
 class MigrationsMissingError(NotReadyError):
@@ -279,11 +290,14 @@ def from_upstream(status: int, code: str | None) -> ApiError:
     problem = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
     if problem is None:
         logger.error("Supabase answered what no call here expects", upstream_status=status, upstream_code=code)
-        problem = BadUpstreamError
+        # PostgREST's own refusals have a code; one without is the gateway's in front of it
+        is_gateways = code is None and status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        problem = KeyRefusedError if is_gateways else BadUpstreamError
     return problem()
 
 
 def _response(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
+    request.state.problem = error.code
     problem = Problem(
         title=title(error.status),
         status=error.status,

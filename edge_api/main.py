@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic.json_schema import models_json_schema
 
-from edge_api import __version__, docs, errors
+from edge_api import __version__, docs, errors, telemetry
 from edge_api.middleware import RequestMiddleware
 from edge_api.routers import accounts, health
 from edge_api.settings import Settings
@@ -62,15 +62,21 @@ class EdgeApi(FastAPI):
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for the Supabase project that `settings` name. Connects to nothing before it is started."""
+    observers = telemetry.observers(settings)
+    project = telemetry.observed(observers) if observers else Supabase
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        async with Supabase.connect(settings) as supabase, SigningKeys(supabase.published_keys) as keys:
-            yield {
-                "supabase": supabase,
-                "authenticate": Authenticator(settings, keys),
-                "readiness": health.Readiness(supabase),
-            }
+        try:
+            async with project.connect(settings) as supabase, SigningKeys(supabase.published_keys) as keys:
+                yield {
+                    "supabase": supabase,
+                    "authenticate": Authenticator(settings, keys),
+                    "readiness": health.Readiness(supabase),
+                }
+        finally:
+            for observer in observers:
+                observer.close()
 
     app = EdgeApi(
         title="Accounts API",
@@ -92,6 +98,8 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
+    if observers:
+        app.add_middleware(telemetry.ObservedMiddleware, observers=observers)
     app.add_middleware(RequestMiddleware)
     # not `include_router`, which compares each path with each route several times a request
     app.router.routes.extend([*accounts.router.routes, *health.router.routes])

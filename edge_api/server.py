@@ -3,7 +3,12 @@
 import asyncio
 import logging
 import math
+import multiprocessing
+import os
+import signal
 import sys
+import threading
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
@@ -28,6 +33,8 @@ _REQUEST_SECONDS: Final = 15.0
 _MAX_HEAD_BYTES: Final = 32 * 1024
 # The application refuses a body that is too large and lets the rest of it pass, so that its answer gets through.
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
+# At the end, an idle connection stays that long: a request may be on its way on it.
+_LINGER_SECONDS: Final = 0.5
 # Of requests sent before the first is answered. 256 KiB, which are read at once, hold thousands, each worth 10 KB.
 _MAX_PIPELINED: Final = 16
 
@@ -80,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Expect a first request."""
         super().connection_made(_JoinedWrites(transport))
         self._deadline: asyncio.TimerHandle | None = None
+        self._is_leaving = False
         self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -127,6 +135,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
             raise httptools.HttpParserError
         super().on_headers_complete()
+        if self._is_leaving:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """All of it is there."""
@@ -138,6 +148,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def shutdown(self) -> None:
+        """End once what is under way is answered; with nothing under way, a moment later.
+
+        uvicorn would close an idle connection at once, and with it lose the request that has just been sent on it.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self._is_leaving = True
+            self.loop.call_later(_LINGER_SECONDS, self.timeout_keep_alive_handler)
+        else:
+            super().shutdown()
 
     def send_400_response(self, _msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -192,8 +213,22 @@ def _configure_logs(settings: Settings) -> None:
     )
 
 
+def _end_with_parent() -> None:
+    """Have a worker end when the process that started it is gone: nobody would replace or stop it any more."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def application() -> FastAPI:
     """The application that the environment asks for, and its logs. Each worker process makes its own."""
+    _end_with_parent()
     settings = Settings.from_environment()
     _configure_logs(settings)
     return create_app(settings)
@@ -203,8 +238,21 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
     """Serve what a factory makes until SIGINT or SIGTERM; then refuse new calls, and end those under way.
 
     With several workers, SIGHUP replaces them one after the other, and one that ends is replaced as well.
+
+    Raises:
+        ImportError: metrics are asked for, and their extra is not installed.
+        OSError: the port for metrics cannot be had.
     """
     _configure_logs(settings)
+    with ExitStack() as stack:
+        if settings.edge_metrics_port is not None:
+            from edge_api.telemetry.exposition import exposition  # noqa: PLC0415 - an extra
+
+            stack.enter_context(exposition(settings.edge_metrics_host, settings.edge_metrics_port))
+        _run(settings, factory)
+
+
+def _run(settings: Settings, factory: str) -> None:
     uvicorn.run(
         factory,
         factory=True,

@@ -104,6 +104,10 @@ class Settings(BaseSettings):
         BeforeValidator(_split),
         Field(description="The addresses of proxies whose X-Forwarded-* headers are believed, separated by commas."),
     ] = ()
+    edge_metrics_host: Annotated[str, Field(description="Where Prometheus is answered.")] = "127.0.0.1"
+    edge_metrics_port: Annotated[
+        int | None, Field(ge=1, le=65535, description="The port for Prometheus; not answered unless set.")
+    ] = None
     edge_docs: Annotated[bool, Field(description="Whether /docs and /openapi.json are there.")] = True
     edge_log_level: Literal["debug", "info", "warning", "error"] = "info"
     edge_log_format: Annotated[

@@ -234,10 +234,9 @@ class Supabase:
         self, function: Function[Any], params: dict[str, str], token: str | None, request_id: str
     ) -> object:
         call = self._postgrest.rpc(function.name, params)
-        headers = {"X-Request-ID": request_id}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        call.request.headers = httpx.Headers(headers)  # of this call alone: the client has none
+        call.request.headers = httpx.Headers(
+            self._headers(token, request_id)
+        )  # of this call alone: the client has none
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             try:
@@ -249,6 +248,12 @@ class Supabase:
                     return (await call.execute()).data
         except TimeoutError:
             raise UpstreamTimeoutError from None
+
+    def _headers(self, token: str | None, request_id: str) -> dict[str, str]:
+        headers = {"X-Request-ID": request_id}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
 
     async def published_keys(self) -> object:
         """The keys that users' tokens are signed with: a JSON Web Key Set. Empty where there is no Auth server.

@@ -8,7 +8,15 @@ from typing import Final, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from edge_api.errors import ApiError, MigrationsMissingError, NotReadyError, SupabaseUnreachableError, documented
+from edge_api.errors import (
+    ApiError,
+    KeyRefusedError,
+    MigrationsMissingError,
+    NotReadyError,
+    PublishableKeyRefusedError,
+    SupabaseUnreachableError,
+    documented,
+)
 from edge_api.upstream import Supabase
 
 router = APIRouter(tags=["health"], generate_unique_id_function=attrgetter("name"))
@@ -45,6 +53,8 @@ class Readiness:
             there = await asyncio.gather(
                 *(self._supabase.has_function(function, params) for function, params in FUNCTIONS.items())
             )
+        except KeyRefusedError:
+            return PublishableKeyRefusedError
         except ApiError:
             return SupabaseUnreachableError
         finally:
@@ -73,10 +83,10 @@ async def healthz() -> HealthResponse:
 @router.get(
     "/readyz",
     summary="Can requests be served?",
-    responses=documented(SupabaseUnreachableError, MigrationsMissingError),
+    responses=documented(SupabaseUnreachableError, PublishableKeyRefusedError, MigrationsMissingError),
 )
 async def readyz(request: Request) -> ReadyResponse:
-    """200 when Supabase answers and its database has the accounts functions; else 503 with which of the two failed."""
+    """200 when Supabase answers and its database has the accounts functions; else 503 with what is at fault."""
     readiness: Readiness = request.state.readiness
     if problem := await readiness.problem():
         raise problem

@@ -1,0 +1,112 @@
+"""What is seen from outside: metrics and traces. Nothing here is imported, and nothing measured, unless asked for."""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from importlib.util import find_spec
+from typing import Final, Protocol, TypeVar
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.stdlib import get_logger
+
+from edge_api.settings import Settings
+from edge_api.upstream import Function, Supabase
+
+logger = get_logger(__name__)
+T = TypeVar("T")
+
+# https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+_ASK_FOR_TRACES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+
+
+class Observer(Protocol):
+    """Is told of each request, and of each call to Supabase, by being entered before and left after it."""
+
+    def request(self, scope: Scope) -> AbstractContextManager[object]:
+        """Around a request. At the end `scope["state"]` has its `status`, and its `problem` if it was refused."""
+
+    def upstream(self, function: str) -> AbstractContextManager[object]:
+        """Around a call of an SQL function. What is raised is what the client is told."""
+
+    def propagate(self, headers: dict[str, str]) -> None:
+        """Add to the headers of a call to Supabase."""
+
+    def close(self) -> None:
+        """Let go of everything, within seconds."""
+
+
+def traces_wanted() -> bool:
+    """Whether OpenTelemetry's own variables ask for traces."""
+    environment = {name: value.strip().lower() for name, value in os.environ.items() if name.startswith("OTEL_")}
+    return (
+        environment.get("OTEL_SDK_DISABLED") != "true"
+        and environment.get("OTEL_TRACES_EXPORTER") != "none"
+        and any(environment.get(name) for name in _ASK_FOR_TRACES)
+    )
+
+
+def observers(settings: Settings) -> list[Observer]:
+    """Those that the settings and the environment ask for: none, unless something is set."""
+    found: list[Observer] = []
+    if settings.edge_metrics_port is not None:
+        from edge_api.telemetry.metrics import Metrics  # noqa: PLC0415 - an extra
+
+        found.append(Metrics(settings))
+    if traces_wanted():
+        if find_spec("opentelemetry") is None:  # the platform may set the variables for all that runs on it
+            logger.warning("no traces: edge-api[otel] is not installed")
+        else:
+            from edge_api.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra
+
+            found.append(Tracing(settings))
+    return found
+
+
+class ObservedMiddleware:
+    """Tells observers of each request."""
+
+    def __init__(self, app: ASGIApp, observers: Sequence[Observer]) -> None:
+        self.app = app
+        self._observers = observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["status"] = 0  # no answer: the client is gone
+
+        async def noticing_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                state["status"] = message["status"]
+            await send(message)
+
+        with ExitStack() as stack:
+            for observer in self._observers:
+                stack.enter_context(observer.request(scope))
+            await self.app(scope, receive, noticing_send)
+
+
+def observed(observers: Sequence[Observer]) -> type[Supabase]:
+    """Supabase as ever, whose calls these observers are told of."""
+
+    class ObservedSupabase(Supabase):
+        """Tells of each call."""
+
+        async def rpc(
+            self, function: Function[T], params: dict[str, str] | None = None, *, token: str | None, request_id: str
+        ) -> T:
+            """Call an SQL function."""
+            with ExitStack() as stack:
+                for observer in observers:
+                    stack.enter_context(observer.upstream(function.name))
+                return await super().rpc(function, params, token=token, request_id=request_id)
+
+        def _headers(self, token: str | None, request_id: str) -> dict[str, str]:
+            headers = super()._headers(token, request_id)
+            for observer in observers:
+                observer.propagate(headers)
+            return headers
+
+    return ObservedSupabase
