@@ -53,6 +53,9 @@ lock: .venv/installed ## pin the newest versions that pyproject.toml and package
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --constraint requirements.lock --extra metrics --extra otel --extra verify \
+		pyproject.toml --output-file deploy/requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --constraint requirements.lock bench/requirements.in --output-file bench/requirements.lock
 	$(BIN)/python -m edge_api.local npm install --package-lock-only
 

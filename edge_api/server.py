@@ -34,7 +34,7 @@ _MAX_HEAD_BYTES: Final = 32 * 1024
 # The application refuses a body that is too large and lets the rest of it pass, so that its answer gets through.
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
 # At the end, an idle connection stays that long: a request may be on its way on it.
-_LINGER_SECONDS: Final = 0.5
+_LINGER_SECONDS: Final = 1.0
 # Of requests sent before the first is answered. 256 KiB, which are read at once, hold thousands, each worth 10 KB.
 _MAX_PIPELINED: Final = 16
 

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import threading
 from functools import partial
@@ -14,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from edge_api.local.node import PROJECT
-from edge_api.local.processes import free_port
+from edge_api.local.processes import accepts_connections, free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import Settings
 from tests.edge.scripted import answering, scripted_upstream
@@ -102,6 +103,31 @@ def test_no_call_is_lost_while_workers_are_replaced(tmp_path: Path, keep_alive: 
                 caller.join(timeout=30)
     assert len(answers) > 50
     assert set(answers) == {200}
+
+
+@pytest.mark.parametrize("used", [True, False], ids=["after a first call", "without a first call"])
+def test_a_call_that_is_sent_as_the_server_leaves_is_answered(tmp_path: Path, used: bool) -> None:
+    request = f"POST {GET_OR_CREATE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    with (
+        scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
+        serving(tmp_path, upstream.url, KEY) as (url, child),
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection,
+    ):
+        if used:
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        else:
+            assert httpx.get(f"{url}/healthz").status_code == 200  # so that the connection before it is accepted
+        psutil.Process(child.pid).terminate()
+        child.wait_until(lambda: not accepts_connections(int(url.rpartition(":")[2])), seconds=10)
+        connection.sendall(request)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer.lower()
+        child.stop(grace_seconds=10)
+        assert child.exit_code() == 0
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
