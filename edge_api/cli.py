@@ -25,25 +25,20 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings.from_environment()
+        if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
+            raise InvalidSettingsError("EDGE_METRICS_PORT: needs more packages: pip install 'edge-api[metrics]'")
+        if not check:
+            server.serve(settings, factory or server.APPLICATION)
+            return 0
     except InvalidSettingsError as error:
         print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
         return 2
-    if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
-        print("edge-api: EDGE_METRICS_PORT needs more packages: pip install 'edge-api[metrics]'", file=sys.stderr)
-        return 2
-    if check:
-        from edge_api.check import check as check_project  # noqa: PLC0415
+    from edge_api.check import check as check_project  # noqa: PLC0415
 
-        ready, lines = asyncio.run(check_project(settings))
-        print(lines, flush=True)
-        # the HTTP client's threads may not have let go of the interpreter yet, which would abort as it ends
-        os._exit(0 if ready else 1)
-    try:
-        server.serve(settings, factory or server.APPLICATION)
-    except OSError as error:
-        print(f"edge-api: the port for metrics cannot be had: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+    ready, lines = asyncio.run(check_project(settings))
+    print(lines, flush=True)
+    # the HTTP client's threads may not have let go of the interpreter yet, which would abort as it ends
+    os._exit(0 if ready else 1)
 
 
 def verify(output_format: str) -> int:

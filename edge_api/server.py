@@ -156,9 +156,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         if self.cycle is None or self.cycle.response_complete:
             self._is_leaving = True
-            self.loop.call_later(_LINGER_SECONDS, self.timeout_keep_alive_handler)
+            self.loop.call_later(_LINGER_SECONDS, self._leave)
         else:
             super().shutdown()
+
+    def _leave(self) -> None:
+        """Close, unless a request has come; its answer closes then."""
+        head_has_begun = self._deadline is not None and self._received > 0
+        if not head_has_begun and (self.cycle is None or self.cycle.response_complete):
+            self.timeout_keep_alive_handler()
 
     def send_400_response(self, _msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -241,7 +247,7 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
 
     Raises:
         ImportError: metrics are asked for, and their extra is not installed.
-        OSError: the port for metrics cannot be had.
+        InvalidSettingsError: the port for metrics cannot be had.
     """
     _configure_logs(settings)
     with ExitStack() as stack:

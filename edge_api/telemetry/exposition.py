@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_api.settings import InvalidSettingsError
+
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
@@ -19,7 +21,7 @@ def exposition(host: str, port: int) -> Iterator[None]:
     """Answer Prometheus at a port of its own, for this process and the workers that it starts meanwhile.
 
     Raises:
-        OSError: the port cannot be had.
+        InvalidSettingsError: the port cannot be had.
     """
     with tempfile.TemporaryDirectory(prefix="edge-api-metrics-") as folder:
         os.environ[_FOLDER] = folder
@@ -44,7 +46,12 @@ def exposition(host: str, port: int) -> Iterator[None]:
 
             registry = CollectorRegistry()
             registry.register(AllProcesses(None, folder))  # type: ignore[no-untyped-call]
-            server, thread = start_http_server(port, host, registry)
+            try:
+                server, thread = start_http_server(port, host, registry)
+            except OSError as error:
+                raise InvalidSettingsError(
+                    f"EDGE_METRICS_PORT: the port cannot be listened at: {error.strerror}"
+                ) from None
             try:
                 yield
             finally:

@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_served(tmp_path: Path) -> N
         }
         failed = subprocess.run(SERVE, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert failed.returncode == 2
-    assert "the port for metrics cannot be had" in failed.stderr
+    assert "EDGE_METRICS_PORT: the port cannot be listened at" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
