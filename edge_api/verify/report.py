@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,15 +57,20 @@ def as_json(findings: Sequence[Finding], _migrations: Sequence[Path]) -> str:
 
 
 def _place(finding: Finding, migrations: Sequence[Path]) -> dict[str, Any]:
-    """The line of the last migration that speaks of an object: code scanning shows no result without a file."""
-    words = re.findall(r"[a-z_]\w+", finding.object.partition(",")[0])[1:]
-    for word in reversed(words):
-        if word in {"public", "on", "in", "schema", "text", "uuid", "anon", "authenticated", "service_role"}:
-            continue
-        for path in reversed(migrations):
+    """Where the migrations last made an object, or what it hangs off: code scanning shows no result without a file."""
+    kind, _, named = finding.object.partition(" ")
+    if kind == "migration":
+        itself = [path for path in migrations if path.name.startswith(f"{named}_")]
+        return _location(itself[0] if itself else migrations[-1], 1)
+    for name in re.findall(r'"[^"]+"|[\w.]+', named.partition(", ")[0]):
+        made = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(name)}(?![\w.])")
+        for path in reversed(migrations if name != "on" else ()):
             for number, line in enumerate(path.read_text().splitlines(), start=1):
-                if re.search(rf"\b{re.escape(word)}\b", line) and not line.lstrip().startswith("--"):
+                if made.match(line):
                     return _location(path, number)
+        parent = name.rpartition(".")[0]
+        if "." in parent:  # a column: its table
+            return _place(replace(finding, object=f"table {parent}"), migrations)
     return _location(migrations[-1], 1)
 
 
