@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from edge_api.local import stack, types
-from edge_api.local.node import PROJECT, npm
+from edge_api.local.node import PROJECT, npm, supabase_here
 from edge_api.local.postgres import postgres_version
 from edge_api.local.processes import StackError
 
@@ -89,6 +89,9 @@ def main() -> int:
     commands.add_parser("reset", help="wipe the data of dev")
     commands.add_parser("types", help="generate what is checked in and generated")
     commands.add_parser("npm", help="run the npm of the Python package", add_help=False)
+    commands.add_parser(
+        "supabase", help="run the official Supabase CLI, without a node of the machine's", add_help=False
+    )
     arguments, rest = parser.parse_known_args()
     state = Path(os.environ.get("EDGE_STATE_DIR") or PROJECT / ".local").absolute()
     try:
@@ -101,6 +104,8 @@ def main() -> int:
                 types.write()
             case "npm":
                 return npm(rest)
+            case "supabase":
+                return supabase_here(rest)
     except _Stopped:
         print("stopped")
     except StackError as error:

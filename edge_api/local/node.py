@@ -39,6 +39,11 @@ def npm(arguments: Sequence[str]) -> int:
     return subprocess.run([node(), cli, *arguments], cwd=PROJECT, env=env, check=False).returncode
 
 
+def supabase_here(arguments: Sequence[str]) -> int:
+    """Run the official Supabase CLI for a person, in the project's folder; returns its exit code."""
+    return subprocess.run([_supabase_cli(), *arguments], cwd=PROJECT, check=False).returncode
+
+
 def _supabase_cli() -> Path:
     """The official CLI's own binary: its npm package ships one for each system."""
     machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "")

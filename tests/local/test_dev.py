@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -168,6 +169,24 @@ def test_the_lines_to_paste_work(dev: Dev) -> None:
     assert '"count":0' in empty
     assert '"created":true' in made
     assert '"code":"account_exists"' in refused
+
+
+def test_the_official_cli_needs_no_node_of_the_machines(dev: Dev, tmp_path: Path) -> None:
+    """As docs/deploy.md has it: the password in the environment, the rest of the address on the command line."""
+    url = urlsplit(dev.settings["DATABASE_URL"])
+    remote = url._replace(netloc=f"{url.username}@{url.hostname}:{url.port}").geturl()
+    done = subprocess.run(
+        [*DEV[:-1], "supabase", "db", "push", "--dry-run", f"--remote={remote}"],
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path), "DO_NOT_TRACK": "1", "PGPASSWORD": str(url.password)},
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "up to date" in done.stdout + done.stderr
 
 
 def test_a_port_in_use_is_one_clear_line(dev: Dev) -> None:
