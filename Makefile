@@ -58,6 +58,10 @@ lock: .venv/installed ## pin the newest versions that pyproject.toml and package
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --constraint requirements.lock bench/requirements.in --output-file bench/requirements.lock
 	$(BIN)/python -m edge_api.local npm install --package-lock-only
+	@# npm notes where to donate; a lock of ours names packages and hashes only
+	@$(BIN)/python -c 'import json, pathlib; file = pathlib.Path("package-lock.json"); lock = json.loads(file.read_text()); \
+		[package.pop("funding", None) for package in lock["packages"].values()]; \
+		file.write_text(json.dumps(lock, indent=2, ensure_ascii=False) + "\n")'
 
 clean: ## remove what was installed
 	rm -rf .venv node_modules

@@ -1,7 +1,7 @@
 """`edge-api serve --check`: what would be served, and whether the project is ready for it."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from edge_api import telemetry
 from edge_api.errors import ApiError
@@ -10,7 +10,7 @@ from edge_api.settings import Settings
 from edge_api.upstream import Supabase
 
 # Whatever the settings allow: a person waits for this.
-_SECONDS = 30.0
+_SECONDS: Final = 30.0
 
 
 async def _project(settings: Settings) -> tuple[bool, str, str]:
@@ -59,7 +59,7 @@ async def check(settings: Settings) -> tuple[bool, str]:
         "proxies": ", ".join(settings.edge_trusted_proxies) or "none believed",
         "docs": "/docs and /openapi.json" if settings.edge_docs else "off",
         "metrics": metrics,
-        "traces": "as the OTEL_ variables say" if telemetry.traces_wanted() else "off",
+        "traces": telemetry.traces_lack() or "as the OTEL_ variables say" if telemetry.traces_wanted() else "off",
         "logs": f"{settings.edge_log_level}, {settings.edge_log_format or 'console at a terminal, else json'}",
     }
     width = max(map(len, lines))

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from http import HTTPMethod
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Final, Protocol, TypeVar
 
@@ -17,6 +19,7 @@ T = TypeVar("T")
 
 # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 _ASK_FOR_TRACES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+_METHODS: Final = frozenset(method.value for method in HTTPMethod)
 
 
 class Observer(Protocol):
@@ -45,6 +48,27 @@ def traces_wanted() -> bool:
     )
 
 
+def traces_lack() -> str | None:
+    """What keeps traces that are wanted from being sent, or None."""
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        return "off: edge-api[otel] is not installed"
+    if not entry_points(group="opentelemetry_traces_exporter", name=exporter_name()):
+        return "off: OTEL_TRACES_EXPORTER names an exporter that is not installed"
+    return None
+
+
+def exporter_name() -> str:
+    """The entry point of the exporter that OTEL_TRACES_EXPORTER asks for: entry points are how the SDK finds them."""
+    name = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    return "otlp_proto_http" if name in {"", "otlp"} else name
+
+
+def method_of(scope: Scope) -> str:
+    """A request's method, or _OTHER, as OpenTelemetry has it, for one that is not HTTP's own."""
+    method: str = scope["method"]
+    return method if method in _METHODS else "_OTHER"
+
+
 def observers(settings: Settings) -> list[Observer]:
     """Those that the settings and the environment ask for: none, unless something is set."""
     found: list[Observer] = []
@@ -53,8 +77,8 @@ def observers(settings: Settings) -> list[Observer]:
 
         found.append(Metrics(settings))
     if traces_wanted():
-        if find_spec("opentelemetry") is None:  # the platform may set the variables for all that runs on it
-            logger.warning("no traces: edge-api[otel] is not installed")
+        if lack := traces_lack():  # no reason not to serve: a platform sets the variables for all that runs on it
+            logger.warning("no traces", reason=lack)
         else:
             from edge_api.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra
 

@@ -6,7 +6,6 @@ Labels come from fixed sets: routes as they are declared, methods of HTTP, codes
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPMethod
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -15,10 +14,10 @@ from starlette.types import Scope
 from edge_api import __version__
 from edge_api.errors import ApiError
 from edge_api.settings import Settings
+from edge_api.telemetry import method_of
 
 # Seconds. A call takes milliseconds; the last bounds are those of the time-outs.
 _BUCKETS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
-_METHODS: Final = frozenset(method.value for method in HTTPMethod)
 
 
 class _Instruments:
@@ -87,9 +86,8 @@ class Metrics:
         finally:
             _Instruments.requests_under_way.dec()
             route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
             state = scope["state"]
-            _Instruments.requests.labels(method, route, state["status"]).inc()
+            _Instruments.requests.labels(method_of(scope), route, state["status"]).inc()
             _Instruments.request_seconds.labels(route).observe(time.perf_counter() - since)
             if problem := state.get("problem"):
                 _Instruments.problems.labels(problem).inc()

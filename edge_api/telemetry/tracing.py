@@ -24,6 +24,7 @@ from structlog.contextvars import bind_contextvars
 from edge_api import __version__
 from edge_api.errors import ApiError
 from edge_api.settings import Settings
+from edge_api.telemetry import exporter_name, method_of
 
 # Longer than one attempt to send, shorter than what a supervisor waits for.
 _FLUSH_SECONDS: Final = 5.0
@@ -32,11 +33,7 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 def _provider() -> TracerProvider:
-    name = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
-    # the entry points are how the standard's names are found
-    (exporter,) = entry_points(
-        group="opentelemetry_traces_exporter", name="otlp_proto_http" if name == "otlp" else name
-    )
+    exporter, *_ = entry_points(group="opentelemetry_traces_exporter", name=exporter_name())
     resource = {SERVICE_VERSION: __version__}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         resource[SERVICE_NAME] = "edge-api"
@@ -60,11 +57,12 @@ class Tracing:
     @contextmanager
     def request(self, scope: Scope) -> Iterator[None]:
         """A server's span, part of the caller's trace if it sent a `traceparent`."""
+        method = method_of(scope)
         with self._tracer.start_as_current_span(
-            scope["method"],
+            method,
             context=_PROPAGATOR.extract(Headers(scope=scope)),
             kind=SpanKind.SERVER,
-            attributes={"http.request.method": scope["method"], "url.scheme": scope["scheme"]},
+            attributes={"http.request.method": method, "url.scheme": scope["scheme"]},
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -75,7 +73,7 @@ class Tracing:
                 state = scope["state"]
                 span.set_attribute("http.response.status_code", state["status"])
                 if route := getattr(scope.get("route"), "path", None):
-                    span.update_name(f"{scope['method']} {route}")
+                    span.update_name(f"{method} {route}")
                     span.set_attribute("http.route", route)
                 if problem := state.get("problem"):
                     span.set_attribute("error.type", problem)

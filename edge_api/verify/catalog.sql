@@ -14,7 +14,6 @@ schemas as (
     select
         n.oid,
         n.nspowner,
-        n.nspacl,
         format('%I', n.nspname) as name
     from pg_namespace as n
     inner join scope as s on s.names -> 'schemas' ? n.nspname
@@ -33,9 +32,10 @@ relations as (
         c.relname,
         format('%I.%I', n.nspname, c.relname) as name,
         case c.relkind
-            when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' when
-                'f'
-                then 'foreign table'
+            when 'v' then 'view'
+            when 'm' then 'materialized view'
+            when 'S' then 'sequence'
+            when 'f' then 'foreign table'
             else 'table'
         end as kind
     from pg_class as c
@@ -87,21 +87,10 @@ api_roles as (
 ),
 
 rights as (
+    -- in public, the project's own roles may have rights
     select
         'schema' as kind,
-        s.name,
-        s.nspowner as owner,
-        '' as column_name,
-        a.privilege_type,
-        a.is_grantable,
-        a.grantee
-    from schemas as s
-    cross join lateral aclexplode(coalesce(s.nspacl, acldefault('n', s.nspowner))) as a
-    union all
-    -- the project's own roles may have rights in this one
-    select
-        'schema' as kind,
-        n.nspname as name,
+        format('%I', n.nspname) as name,
         n.nspowner as owner,
         '' as column_name,
         a.privilege_type,
@@ -109,9 +98,11 @@ rights as (
         a.grantee
     from pg_namespace as n
     cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
-    where n.nspname = 'public' and (a.grantee = 0 or a.grantee in (select r.oid from api_roles as r))
+    where
+        n.oid in (select s.oid from schemas as s)
+        or (n.nspname = 'public' and (a.grantee = 0 or a.grantee in (select r.oid from api_roles as r)))
     union all
-    -- nor is it for the migrations to say who may use auth, as long as auth.uid() can be called
+    -- it is not for the migrations to say who may use auth, as long as auth.uid() can be called
     select
         'schema' as kind,
         n.nspname as name,
@@ -411,8 +402,10 @@ from (
         s.name as schema,
         d.defaclrole::regrole::text as owner,
         case d.defaclobjtype
-            when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' else
-                'schemas'
+            when 'r' then 'tables'
+            when 'S' then 'sequences'
+            when 'f' then 'functions'
+            else 'types'
         end as objects,
         case a.grantee when 0 then 'public' else a.grantee::regrole::text end as role,
         lower(a.privilege_type) as privilege,
@@ -460,7 +453,7 @@ select
         'login', r.rolcanlogin,
         'stronger roles', coalesce(
             (
-                select jsonb_agg(distinct d.rolname)
+                select jsonb_agg(distinct format('%I', d.rolname))
                 from pg_auth_members as a
                 inner join pg_roles as d on a.roleid = d.oid
                 inner join pg_roles as m on d.oid = m.oid or pg_has_role(d.oid, m.oid, 'member')
@@ -504,19 +497,21 @@ select
         'reads', v.reads,
         'kind', case v.relkind when 'm' then 'materialized view' else 'view' end,
         'invoker', exists (
-            select from unnest(v.reloptions) as o (setting)
-            where
-                o.setting in (
-                    'security_invoker=true', 'security_invoker=on', 'security_invoker=1', 'security_invoker=yes'
-                )
+            select from pg_options_to_table(v.reloptions) as s
+            where case when s.option_name = 'security_invoker' then s.option_value::boolean end
         ),
-        'bypasses', v.relkind = 'm' or o.rolsuper or o.rolbypassrls,
+        'bypasses',
+        v.relkind = 'm'
+        or o.rolsuper
+        or o.rolbypassrls
+        or (v.relowner = t.relowner and not t.relforcerowsecurity),
         'readers', coalesce(
             (
                 select jsonb_agg(r.rolname order by r.rolname)
                 from api_roles as r
                 where
                     r.rolname in ('anon', 'authenticated')
+                    and has_schema_privilege(r.oid, v.relnamespace, 'usage')
                     and (
                         has_any_column_privilege(r.oid, v.oid, 'select, insert, update')
                         or has_table_privilege(r.oid, v.oid, 'delete')
@@ -527,6 +522,7 @@ select
     ) as properties
 from readers as v
 inner join pg_roles as o on v.relowner = o.oid
+inner join relations as t on v.reads = t.name
 union all
 select
     'definer function' as kind,
@@ -546,7 +542,10 @@ where
     and p.oid not in (select f.oid from functions as f)
     and exists (
         select from api_roles as a
-        where a.rolname in ('anon', 'authenticated') and has_function_privilege(a.oid, p.oid, 'execute')
+        where
+            a.rolname in ('anon', 'authenticated')
+            and has_schema_privilege(a.oid, p.pronamespace, 'usage')
+            and has_function_privilege(a.oid, p.oid, 'execute')
     )
 group by p.oid
 union all

@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from edge_api.local.processes import StackError
 from edge_api.verify import catalog, wanted
@@ -34,7 +35,26 @@ def differences(connection: psycopg.Connection, state: wanted.Wanted) -> list[Fi
     ]
 
 
+def _is_understood(url: str) -> bool:
+    """Whether an address means what it looks like.
+
+    Of a password with an unescaped @ or / libpq takes a part for the host, the port or the database, and names it in
+    its error.
+    """
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return False
+    port = str(parts.get("port") or "")
+    return "@" not in f"{parts.get('host')}{parts.get('dbname')}" and (not port or port.replace(",", "").isdecimal())
+
+
 def _verify(url: str) -> tuple[list[Finding], wanted.Wanted]:
+    if not _is_understood(url):
+        raise _CannotVerifyError(
+            "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as %40 "
+            "and / as %2F, or leave it to PGPASSWORD"
+        )
     try:
         # no statement is prepared: behind a pooler, the next one could reach another session
         connection = psycopg.connect(
@@ -44,9 +64,7 @@ def _verify(url: str) -> tuple[list[Finding], wanted.Wanted]:
             prepare_threshold=None,
             autocommit=True,
         )
-    except psycopg.ProgrammingError:
-        raise _CannotVerifyError("DATABASE_URL is no address such as postgresql://user@host:5432/postgres") from None
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise _CannotVerifyError(f"the database cannot be reached: {_first_line(error)}") from None
     with connection:
         version = connection.info.server_version

@@ -516,10 +516,7 @@ def _added(wanted: Facts, found: Facts) -> Iterator[Finding]:
             means = "has the name of another one: a call may reach this one, or fail as ambiguous"
             kind = fact.properties["kind"]
             yield Finding(Level.ERROR, "function-added", f"{kind} {fact.name}", means, f"drop {kind} {fact.name};")
-        elif fact.kind in {"view", "definer function", "role", "default privilege"} or fact.parent in known | {
-            "public",
-            "auth",
-        }:
+        elif fact.parent in known | {"", "public", "auth"}:
             yield from _hung_on(fact)
 
 

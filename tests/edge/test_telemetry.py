@@ -56,6 +56,7 @@ def test_metrics_are_those_of_all_workers_and_stay_when_workers_are_replaced(
         parent = psutil.Process(child.pid)
         child.wait_until(lambda: len(workers(parent)) == 2, seconds=30)
         first = workers(parent)
+        replaced = [psutil.Process(pid) for pid in first]
         headers = {"Authorization": f"Bearer {user.token}"}
         for _ in range(20):  # each on a connection of its own, so that both workers get some
             assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers).status_code == 200
@@ -65,6 +66,7 @@ def test_metrics_are_those_of_all_workers_and_stay_when_workers_are_replaced(
         parent.send_signal(signal.SIGHUP)
         child.wait_until(lambda: len(workers(parent)) == 2 and not workers(parent) & first, seconds=30)
         assert httpx.get(f"{url}/healthz").status_code == 200
+        assert not psutil.wait_procs(replaced, timeout=20)[1]
 
         samples = scrape(port)
         assert value(samples, "edge_api_requests_total", method="POST", route=GET_OR_CREATE, status="200") == 20
@@ -289,6 +291,31 @@ def test_a_collector_that_is_down_holds_nobody_up(tmp_path: Path) -> None:
         child.stop(grace_seconds=20)
         assert child.exit_code() == 0
     assert TOKEN not in (tmp_path / "api.log").read_text()
+
+
+def test_an_exporter_that_there_is_not_is_said_and_the_api_serves(tmp_path: Path) -> None:
+    with (
+        scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
+        serving(tmp_path, upstream.url, KEY, OTEL_TRACES_EXPORTER="pigeon") as (url, _),
+    ):
+        answer = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code == 200
+    assert "OTEL_TRACES_EXPORTER names an exporter that is not installed" in (tmp_path / "api.log").read_text()
+
+
+def test_without_its_extra_no_trace_is_sent_and_the_api_serves() -> None:
+    """FastAPI brings OpenTelemetry's interface along, without the SDK that does something."""
+    script = "import sys; sys.modules['opentelemetry.sdk'] = None; from edge_api import server; server.application()"
+    environment = {"SUPABASE_URL": "http://127.0.0.1:1", "SUPABASE_PUBLISHABLE_KEY": KEY, "PATH": os.defpath}
+    done = subprocess.run(
+        [SERVE[0].replace("edge-api", "python"), "-c", script],
+        env=environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "edge-api[otel] is not installed" in done.stdout
 
 
 @pytest.mark.parametrize(
