@@ -43,7 +43,11 @@ function preflight(request) {
   });
 }
 
+// Elsewhere the package tells anyone the database's password, its configuration and the schema.
+const PUBLIC_PATH = /^\/(rest|auth)\/v1(\/|$)/;
+
 async function fetch(request, ...rest) {
+  if (!PUBLIC_PATH.test(new URL(request.url).pathname)) return new Response(null, { status: 404 });
   if (request.method === "OPTIONS" && request.headers.has("Access-Control-Request-Method")) return preflight(request);
   const answer = await app.fetch(request, ...rest);
   answer.headers.set("Access-Control-Allow-Origin", "*");

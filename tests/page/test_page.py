@@ -16,6 +16,7 @@ from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import Stack
 from tests.edge.test_serve import serving
+from tests.local.test_gateway import SYSTEM_PATHS
 from tests.page.browser import PASSWORD, Visitor, launched, violations, visiting
 
 NARROW = 360
@@ -332,6 +333,20 @@ def test_while_supabase_is_down_the_page_says_so_and_recovers(
 def test_the_page_gets_no_secret(stack: Stack) -> None:
     config = httpx.get(f"{stack.api_url}/page/config.json").json()
     assert config == {"url": stack.supabase_url, "key": stack.keys.publishable}
+
+
+@pytest.mark.parametrize("path", SYSTEM_PATHS)
+def test_a_page_of_another_port_reads_nothing_of_the_gateways_inside(browser: Browser, stack: Stack, path: str) -> None:
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(f"{stack.api_url}/healthz")  # any page that no policy keeps from asking elsewhere
+        fetched = "url => fetch(url).then(response => response.text(), () => 'refused')"
+        assert page.evaluate(fetched, f"{stack.supabase_url}{path}") == "refused"
+        # what such a page may read, to see that it is not the browser that refuses everything
+        assert "No API key" in page.evaluate(fetched, f"{stack.supabase_url}/rest/v1/user_accounts")
+    finally:
+        context.close()
 
 
 def test_serve_has_no_page(tmp_path: Path, stack: Stack) -> None:
