@@ -61,6 +61,11 @@ export type Database = {
               "account_name": string,"created": boolean,"created_at": string,"id": string,"is_active": boolean,"updated_at": string,"user_id": string
             }[]
                            },
+"get_or_create_account_for":
+{ Args: { "default_name"?: string,"owner": string }; Returns: {
+              "account_name": string,"created": boolean,"created_at": string,"id": string,"is_active": boolean,"updated_at": string,"user_id": string
+            }[]
+                           },
 "list_accounts":
 { Args: Record<PropertyKey, never>; Returns: {
               "account_name": string,

@@ -28,6 +28,7 @@ relations as (
         c.relrowsecurity,
         c.relforcerowsecurity,
         c.relpersistence,
+        c.relreplident,
         c.reloptions,
         c.relname,
         format('%I.%I', n.nspname, c.relname) as name,
@@ -226,6 +227,8 @@ select
         'row security', relrowsecurity,
         'forced row security', relforcerowsecurity,
         'persistence', case relpersistence when 'p' then 'logged' when 'u' then 'unlogged' else 'temporary' end,
+        'replica identity',
+        case relreplident when 'd' then 'default' when 'f' then 'full' when 'i' then 'index' else 'nothing' end,
         'options', coalesce(to_jsonb(reloptions), '[]'),
         'definition', case when relkind in ('v', 'm') then pg_get_viewdef(oid) end,
         'comment', obj_description(oid, 'pg_class')
@@ -411,31 +414,13 @@ from (
         lower(a.privilege_type) as privilege,
         bool_or(a.is_grantable) as grantable
     from pg_default_acl as d
-    left join (
-        select
-            schemas.oid,
-            schemas.name
-        from schemas
-        union all
-        select
-            n.oid,
-            n.nspname as name
-        from pg_namespace as n
-        where n.nspname = 'public'
-    ) as s on d.defaclnamespace = s.oid
+    left join schemas as s on d.defaclnamespace = s.oid
     cross join lateral aclexplode(d.defaclacl) as a
     where
         a.grantee != d.defaclrole
         and d.defaclobjtype in ('r', 'S', 'f', 'T')
-        and (
-            (s.oid is not null and s.name != 'public')
-            or (
-                s.name = 'public'
-                and d.defaclrole::regrole::text = 'postgres'
-                and (a.grantee = 0 or a.grantee in (select r.oid from api_roles as r))
-            )
-            or (d.defaclnamespace = 0 and a.grantee in (select r.oid from api_roles as r))
-        )
+        -- those of public are the project's: closed since 30 October 2026, open to the API's roles before
+        and (s.oid is not null or (d.defaclnamespace = 0 and a.grantee in (select r.oid from api_roles as r)))
     group by s.name, d.defaclrole, d.defaclobjtype, a.grantee, a.privilege_type
 ) as each_default
 group by objects, owner, schema, role
@@ -488,6 +473,16 @@ from pg_inherits as i
 inner join relations as r on i.inhparent = r.oid
 inner join pg_class as c on i.inhrelid = c.oid
 where c.relkind in ('r', 'p', 'f')
+union all
+select
+    'parent table' as kind,
+    i.inhparent::regclass::text as name,
+    r.name as parent,
+    jsonb_build_object('table', r.name, 'partition', c.relkind = 'p') as properties
+from pg_inherits as i
+inner join relations as r on i.inhrelid = r.oid
+inner join pg_class as c on i.inhparent = c.oid
+where r.relkind in ('r', 'p')
 union all
 select
     'view' as kind,

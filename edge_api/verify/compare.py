@@ -58,6 +58,7 @@ RULES: Final[dict[str, str]] = {
     "view-reads": "A view hands out rows of a protected table.",
     "definer-function": "A function that runs with its owner's rights speaks of a protected table.",
     "child-table": "A table inherits from a protected one: its rows are among the parent's.",
+    "parent-table": "A protected table inherits from another one: whoever reads that one reads its rows.",
     "publication": "A publication sends the rows of a protected table out of the database.",
     "comment-changed": "A comment is gone or says something else.",
     "migration-missing": "A migration is not recorded as applied.",
@@ -187,8 +188,6 @@ def _missing(fact: Fact) -> Iterator[Finding]:
         yield Finding(error, "policy-missing", what, means, _policy(p))
     elif fact.kind == "right":
         yield from _rights(fact, p["privileges"], {})
-    elif fact.kind == "default privilege":
-        yield from _default_privileges(fact, p["privileges"], {})
     elif fact.kind == "role":
         yield Finding(error, "object-missing", what, "is not there: this is not a Supabase project's database", _AGAIN)
     elif fact.kind == "rule":
@@ -268,6 +267,10 @@ def _relation(fact: Fact, differing: set[str], now: Mapping[str, Any], what: str
     if "persistence" in differing:
         mend = f"alter table {fact.name} set {fact.properties['persistence']};"
         yield Finding(Level.ERROR, "object-changed", what, f"is {now['persistence']}: a crash empties it", mend)
+    if "replica identity" in differing:
+        means = f"its replica identity is {now['replica identity']}: replicas are told more or less of a changed row"
+        mend = f"alter table {fact.name} replica identity {fact.properties['replica identity']};"
+        yield Finding(Level.WARNING, "object-changed", what, means, mend)
     if "options" in differing:
         means = f"has the options {json.dumps(now['options'])} instead of {json.dumps(fact.properties['options'])}"
         names = ", ".join(option.split("=")[0] for option in now["options"])
@@ -464,21 +467,14 @@ def _rights(fact: Fact, wanted: Mapping[str, bool], now: Mapping[str, bool]) -> 
         yield Finding(Level.ERROR if role in API_ROLES else Level.WARNING, "right-added", what, means, mend)
 
 
-def _default_privileges(fact: Fact, wanted: Mapping[str, bool], now: Mapping[str, bool]) -> Iterator[Finding]:
+def _default_privilege(fact: Fact) -> Finding:
     p = fact.properties
     where = f" in schema {p['schema']}" if p["schema"] else ""
-    alter = f"alter default privileges for role {p['owner']}{where}"
     what = f"default privileges on {p['objects']}{where}"
-    added = [privilege for privilege in now if now[privilege] > wanted.get(privilege, False) or privilege not in wanted]
-    missing = [privilege for privilege in wanted if privilege not in now]
-    if added:
-        means = f"what {p['owner']} makes later is born with {_list(added)} for {p['role']}"
-        mend = f"{alter} revoke {_list(added)} on {p['objects']} from {p['role']};"
-        yield Finding(Level.WARNING, "default-privilege-changed", what, means, mend)
-    if missing:
-        means = f"what {p['owner']} makes later is born without {_list(missing)} for {p['role']}"
-        mend = f"{alter} grant {_list(missing)} on {p['objects']} to {p['role']};"
-        yield Finding(Level.INFO, "default-privilege-changed", what, means, mend)
+    means = f"what {p['owner']} makes later is born with {_list(p['privileges'])} for {p['role']}"
+    revoke = f"revoke {_list(p['privileges'])} on {p['objects']} from {p['role']};"
+    mend = f"alter default privileges for role {p['owner']}{where} {revoke}"
+    return Finding(Level.WARNING, "default-privilege-changed", what, means, mend)
 
 
 _CHANGES: Final[dict[str, _Change]] = {
@@ -489,9 +485,6 @@ _CHANGES: Final[dict[str, _Change]] = {
     "trigger": lambda fact, differing, now, what: [_trigger(fact, differing, now, what)],
     "policy": lambda fact, differing, now, what: [_policy_changed(fact, differing, now, what)],
     "right": lambda fact, _, now, __: _rights(fact, fact.properties["privileges"], now["privileges"]),
-    "default privilege": lambda fact, _, now, __: _default_privileges(
-        fact, fact.properties["privileges"], now["privileges"]
-    ),
     "function": _function,
     "role": _role,
 }
@@ -553,13 +546,9 @@ def _hung_on(fact: Fact) -> Iterator[Finding]:  # noqa: PLR0912 - a branch for e
         case "right":
             yield from _rights(fact, {}, p["privileges"])
         case "default privilege":
-            yield from _default_privileges(fact, {}, p["privileges"])
-        case "child table":
-            means = f"its rows are among those of {p['table']}"
-            if not p["row security"]:
-                means += ", and it has no row level security"
-            mend = f"alter table {fact.name} no inherit {p['table']};"
-            yield Finding(Level.WARNING, "child-table", what, means, mend)
+            yield _default_privilege(fact)
+        case "child table" | "parent table":
+            yield _relative(fact, what)
         case "view":
             yield from _view(fact)
         case "definer function":
@@ -572,6 +561,20 @@ def _hung_on(fact: Fact) -> Iterator[Finding]:  # noqa: PLR0912 - a branch for e
             means = "sends changed rows out of the database; Realtime tells every subscriber of each deleted row's id"
             mend = f"alter publication {p['publication']} drop table {p['table']};"
             yield Finding(Level.WARNING, "publication", what, means, mend)
+
+
+def _relative(fact: Fact, what: str) -> Finding:
+    p = fact.properties
+    if fact.kind == "child table":
+        means = f"its rows are among those of {p['table']}"
+        if not p["row security"]:
+            means += ", and it has no row level security"
+        return Finding(Level.WARNING, "child-table", what, means, f"alter table {fact.name} no inherit {p['table']};")
+    means = f"whoever may read or write it reads or writes the rows of {p['table']}, past row level security"
+    fix = f"alter table {p['table']} no inherit {fact.name};"
+    if p["partition"]:
+        fix = f"alter table {fact.name} detach partition {p['table']};"
+    return Finding(Level.ERROR, "parent-table", what, means, fix)
 
 
 def _view(fact: Fact) -> Iterator[Finding]:

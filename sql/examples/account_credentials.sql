@@ -46,13 +46,13 @@ comment on column public.account_credentials.vault_secret_id is
 'Vault: the service that put it there removes it.';
 
 -- (3) Rights ------------------------------------------------------------------------------------------------------
--- A hosted project's default privileges have just given ALL to each API role by name. RLS does not cover truncate.
+-- Projects from before 30 October 2026 have just given ALL to each API role by name. RLS does not cover truncate.
 -- No update: a credential that changes is another credential, so it is deleted and added anew.
 
 revoke all on table public.account_credentials from public, anon, authenticated, service_role;
 
 grant select, insert (account_id, label, vault_secret_id), delete on table public.account_credentials to authenticated;
-grant all on table public.account_credentials to service_role;
+grant select, insert, update, delete on table public.account_credentials to service_role;
 
 -- (4) Row level security ------------------------------------------------------------------------------------------
 -- The array is built once per statement, from one probe of user_accounts, and "= any" of it can use the index of (2).
@@ -131,7 +131,7 @@ comment on function public.add_credential(text, uuid) is
 'no account before its first credential and a refused credential leaves no account behind. Raises unique_violation '
 '(23505) for a label or a secret that is taken, insufficient_privilege (42501) if the account is inactive.';
 
--- Hosted default privileges give execute to each API role by name, and PostgreSQL itself gives it to public.
+-- PostgreSQL gives execute on a new function to public; projects from before 30 October 2026 also to each API role.
 
 revoke all on function public.add_credential(text, uuid) from public, anon, authenticated, service_role;
 grant execute on function public.add_credential(text, uuid) to authenticated;

@@ -39,8 +39,10 @@ create schema supabase_migrations authorization gateway;
 
 grant usage on schema public, auth, extensions to anon, authenticated, service_role;
 
--- Default privileges: everything new in public is open to the API roles, as on the hosted product. A migration that
--- forgets to revoke is found here.
+-- Default privileges: everything new in public is open to the API roles, as in hosted projects until 30 October 2026.
+-- From then on a new table is closed until it is granted. The open kind is the stricter test: a migration that forgets
+-- to revoke is found here.
+-- https://supabase.com/changelog/45329-breaking-change-tables-not-exposed-to-data-and-graphql-api-automatically
 
 alter default privileges for role postgres in schema public
 grant all on tables to anon, authenticated, service_role;

@@ -1,44 +1,7 @@
--- The table: what it is made of, and what it refuses from everybody.
+-- The table: its defaults, and what it refuses from everybody.
 begin;
 \ir helpers.psql
-select plan(47);
-
--- Form
-
-select columns_are(
-    'public', 'user_accounts',
-    array['id', 'user_id', 'account_name', 'is_active', 'created_at', 'updated_at'],
-    'user_accounts has exactly the documented columns'
-);
-select col_type_is('public', 'user_accounts', 'id', 'uuid', 'id is a uuid');
-select col_type_is('public', 'user_accounts', 'user_id', 'uuid', 'user_id is a uuid');
-select col_type_is('public', 'user_accounts', 'account_name', 'text', 'account_name is text');
-select col_type_is('public', 'user_accounts', 'is_active', 'boolean', 'is_active is a boolean');
-select col_type_is(
-    'public', 'user_accounts', 'created_at', 'timestamp with time zone', 'created_at has a time zone'
-);
-select col_type_is(
-    'public', 'user_accounts', 'updated_at', 'timestamp with time zone', 'updated_at has a time zone'
-);
-select col_not_null('public', 'user_accounts', 'id', 'id is never null');
-select col_not_null('public', 'user_accounts', 'user_id', 'user_id is never null');
-select col_not_null('public', 'user_accounts', 'account_name', 'account_name is never null');
-select col_not_null('public', 'user_accounts', 'is_active', 'is_active is never null');
-select col_not_null('public', 'user_accounts', 'created_at', 'created_at is never null');
-select col_not_null('public', 'user_accounts', 'updated_at', 'updated_at is never null');
-select col_is_pk('public', 'user_accounts', 'id', 'id is the primary key');
-select table_owner_is('public', 'user_accounts', 'postgres', 'the table is owned by the role that ran the migrations');
-select triggers_are(
-    'public', 'user_accounts', array['user_accounts_set_updated_at'], 'there is no trigger but the one for updated_at'
-);
-select is(
-    (
-        select relpersistence from pg_class
-        where oid = 'public.user_accounts'::regclass
-    ),
-    'p', 'the table survives a crash'
-);
-select rules_are('public', 'user_accounts', array[]::text[], 'and no rule');
+select plan(29);
 
 -- Defaults
 

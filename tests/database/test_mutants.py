@@ -18,16 +18,8 @@ _TIME_OUT = 300
 def test_no_mutant_survives(project: Project) -> None:
     """On the version that this run is for; `make mutants` tries all versions."""
     verdicts = mutants.judge_all(project)
-    assert len(verdicts) > 250
+    assert len(verdicts) > 400
     assert mutants.survivors(verdicts) == []
-
-
-def test_every_equivalent_mutant_is_still_one(project: Project) -> None:
-    with project.clone() as name, project.connect(name) as database:
-        by_name = {mutant.name: mutant for mutant in mutants.derive(database)}
-        for equivalent, reason in mutants.EQUIVALENT.items():
-            assert reason
-            assert mutants.first_failure(project, name, by_name[equivalent].statement) is None
 
 
 def test_mutants_of_a_table_to_come_are_derived_and_noticed(project: Project, clone: str) -> None:

@@ -23,6 +23,7 @@ TRY_AGAIN: Final = "40001"
 EXISTS_ALREADY: Final = "23505"
 USER_IS_GONE: Final = "23503"
 
+GET_OR_CREATE_FOR: Final = "select id, user_id, account_name, created from public.get_or_create_account_for(%s, %s)"
 GET_OR_CREATE: Final = "select id, user_id, account_name, created from public.get_or_create_account(%s)"
 CREATE: Final = "select id, user_id, account_name, true from public.create_account(%s)"
 RENAME: Final = "select id, user_id, account_name, false from public.rename_account(%s, %s)"
@@ -48,6 +49,7 @@ class Call:
     statement: LiteralString
     parameters: tuple[Any, ...]
     caller: UUID | None = None  # None: the database's own role, as when Auth deletes a user
+    by_backend: bool = False  # a trusted backend calls on behalf of the caller, with the secret key
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,12 @@ def make(
 ) -> Outcome:
     """Make a call in a transaction of its own; `within` runs when the transaction has its snapshot."""
     before()
-    transaction = connection.transaction() if call.caller is None else acting_as(connection, call.caller)
+    own_role = call.caller is None or call.by_backend
+    transaction = connection.transaction() if own_role else acting_as(connection, call.caller)
     try:
         with transaction:
+            if call.by_backend:
+                connection.execute("set local role service_role")
             connection.execute("select")  # above read committed, this is what the whole transaction sees
             within()
             cursor = connection.execute(call.statement, call.parameters)
@@ -163,6 +168,34 @@ def test_of_first_calls_at_once_exactly_one_makes_the_account(race: Race) -> Non
         if snapshots_first and race.retryable:
             # none of the others can see the account: each has to say so, and not that there is none
             assert [outcome.sqlstate for outcome in outcomes].count(TRY_AGAIN) == CALLERS - 1
+
+
+def test_of_a_users_and_a_backends_first_calls_at_once_exactly_one_makes_the_account(race: Race) -> None:
+    for snapshots_first in snapshots_first_every_other_time():
+        user = race.new_user()
+        calls = [
+            Call(GET_OR_CREATE_FOR, (user, f"Name {number}"), user, by_backend=True)
+            if number % 2
+            else Call(GET_OR_CREATE, (f"Name {number}",), user)
+            for number in range(CALLERS)
+        ]
+        outcomes = race.run(calls, snapshots_first=snapshots_first)
+
+        assert sqlstates(outcomes) <= race.retryable
+        assert all(outcome.accounts for outcome in outcomes if outcome.succeeded)
+        (made,) = (account for account in answers(outcomes) if account.created)
+        assert race.stored(user) == [Account(made.id, user, made.name)]
+        assert {(account.id, account.name) for account in answers(outcomes)} == {(made.id, made.name)}
+
+
+def test_an_account_that_its_owner_cannot_see_ends_a_call_at_once_and_for_good(race: Race) -> None:
+    """PostgREST retries 40001 and 40P01 without limit, even when the client has gone."""
+    user = race.new_user(with_account=True)
+    with race.observer.transaction() as rolled_back:
+        race.observer.execute("create policy hide on public.user_accounts as restrictive for select using (false)")
+        outcome = make(race.observer, Call(GET_OR_CREATE, (FIRST_NAME,), user))
+        raise psycopg.Rollback(rolled_back)
+    assert outcome == Outcome([], "42501")
 
 
 def test_create_and_get_or_create_at_once_make_one_account(race: Race) -> None:

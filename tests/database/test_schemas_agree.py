@@ -165,9 +165,9 @@ ROWS_OF_THE_TABLE: Final = (TABLE, *(name for name in RESULTS if name != "get_or
         ("drop column is_active cascade", "is_active is missing", ["is_active is missing"]),
         ("alter column account_name drop not null", "account_name is nullable", ["account_name is nullable"]),
         (
-            "alter column is_active drop default, alter column is_active type text",
-            "is_active is text, not boolean",
-            ["is_active is str, not bool"],
+            "alter column updated_at drop default, alter column updated_at type text",
+            "updated_at is text, not timestamp with time zone",
+            ["updated_at is str, not datetime.datetime"],
         ),
         (
             "alter column created_at type timestamp",

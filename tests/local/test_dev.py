@@ -208,6 +208,20 @@ def test_a_state_folder_in_use_is_one_clear_line(dev: Dev) -> None:
         assert "is in use by another run" in failed.stderr
 
 
+def test_data_of_other_migrations_are_one_clear_line(environment: dict[str, str]) -> None:
+    """As before migrations were folded into one another."""
+    with running(DEV, environment) as dev:
+        with psycopg.connect(dev.settings["DATABASE_URL"]) as connection:
+            connection.execute("insert into supabase_migrations.schema_migrations (version) values ('20261123000100')")
+        dev.process.terminate()
+        dev.finish()
+    failed = subprocess.run(DEV, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        f"edge-api: the data in {dev.state} come from migrations that are no longer here: run make reset\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("mark", "name"),
     [("bin/postgres", "PostgreSQL"), ("gateway.mjs", "the Supabase gateway"), ("edge_api.local.api", "the API")],
