@@ -386,6 +386,24 @@ as $$
     from pg_catalog.pg_publication_tables as p
     where p.schemaname = 'public' and p.tablename = 'user_accounts'
     union all
+    select distinct
+        'view ' || v.oid::pg_catalog.regclass as object,
+        'reads or writes the accounts with the rights of ' || v.relowner::pg_catalog.regrole as definition
+    from account_table as t
+    inner join pg_catalog.pg_depend as d
+        on
+            t.oid = d.refobjid
+            and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+    inner join pg_catalog.pg_rewrite as r on d.objid = r.oid
+    inner join pg_catalog.pg_class as v on r.ev_class = v.oid
+    where
+        v.oid != t.oid
+        and not exists (
+            select from pg_catalog.pg_options_to_table(v.reloptions) as o
+            where o.option_name = 'security_invoker' and o.option_value::boolean
+        )
+    union all
     select
         pg_catalog.format(
             'function %I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)

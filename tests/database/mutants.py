@@ -314,6 +314,12 @@ def _additions(database: psycopg.Connection) -> Iterator[Mutant]:
                 f"alter table {schema}.other attach partition {table} default",
             )
             yield Mutant(f"{table}: inherited by a table in {schema}", f"{create} () inherits ({table})")
+        for kind in ("view", "materialized view"):
+            yield Mutant(
+                f"{table}: a {kind} in elsewhere",
+                f"create schema elsewhere; grant usage on schema elsewhere to anon; create {kind} elsewhere.leak as "
+                f"select * from {table}; grant select on elsewhere.leak to anon",
+            )
         for column in columns:
             yield Mutant(f"{table}: an index on {column}", f"create index on {table} ({column})")
             yield Mutant(f"{table}: a unique index on {column}", f"create unique index on {table} ({column})")
