@@ -64,7 +64,7 @@ def copy(directory: Path, report: Callable[[str], None]) -> bool:
 
     Args:
         directory: the project's supabase/migrations.
-        report: receives a line for each migration: written, unchanged or changed.
+        report: receives a line for each migration: written, unchanged, changed or not written.
 
     Returns:
         Whether the project has all of them now, with the content that they have here.
@@ -85,21 +85,28 @@ def copy(directory: Path, report: Callable[[str], None]) -> bool:
                 "if it is a migration of your own, rename it"
             )
     versions = _versions(after=max((version for version, _, _ in files), default=""))
-    all_same = True
+    unchanged, changed = [], []
     for migration in migrations:
-        if migration.name not in present:
+        named_alike = present.get(migration.name)
+        if named_alike:
+            same = [path for path in named_alike if migration.is_same_as(_read(path))]
+            if same:
+                unchanged.append(migration)
+                report(f"unchanged: {same[0].name}")
+            else:
+                changed.append(migration)
+                report(
+                    f"changed: {named_alike[0].name} has the name of a migration of this package and other content, "
+                    "and was not overwritten; if it is a migration of your own, rename it and copy again"
+                )
+        elif changed and not unchanged:
+            # Perhaps the project has another table of that name: nothing may be built on it.
+            report(f"not written: {migration.name}, because nothing that comes before it is a copy without changes")
+        else:
             path = directory / f"{next(versions)}_{migration.name}.sql"
             _write(path, migration.sql)
             report(f"written: {path.name}")
-        elif same := [path for path in present[migration.name] if migration.is_same_as(_read(path))]:
-            report(f"unchanged: {same[0].name}")
-        else:
-            all_same = False
-            report(
-                f"changed: {present[migration.name][0].name} has the name of a migration of this package and other "
-                "content, and was not overwritten; if it is a migration of your own, rename it and copy again"
-            )
-    return all_same
+    return not changed
 
 
 def _normalized(sql: str) -> str:

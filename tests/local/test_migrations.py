@@ -4,14 +4,14 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from edge_api import migrations
-from edge_api.migrations import MigrationsError, packaged
+from edge_api.migrations import Migration, MigrationsError, packaged
 
 NAMES = [migration.name for migration in packaged()]
 EDGE_API = Path(sys.executable).with_name("edge-api")
@@ -163,25 +163,53 @@ def test_line_endings_and_a_byte_order_mark_are_not_a_change(tmp_path: Path) -> 
     ],
     ids=["added", "comment added", "spacing", "not UTF-8", "empty"],
 )
-def test_a_changed_one_is_named_and_not_overwritten_and_the_others_are_written(tmp_path: Path, change: object) -> None:
-    assert callable(change)
-    first = packaged()[0]
-    changed = tmp_path / f"20250101000000_{first.name}.sql"
-    changed.write_bytes(change(first.sql.encode()))
-    kept = changed.read_bytes()
+def test_a_changed_one_is_named_and_not_overwritten(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    copy(tmp_path)
+    changed = tmp_path / names(tmp_path)[-1]
+    changed.write_bytes(change(changed.read_bytes()))
+    kept = contents(tmp_path)
     done = run("copy", tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"changed: {changed.name} ")
-    assert all(line.startswith("written: ") for line in lines[1:])
-    assert len(lines) == len(names(tmp_path)) == len(NAMES)
-    assert changed.read_bytes() == kept
+    *others, line = done.stdout.splitlines()
+    assert others == [f"unchanged: {name}" for name in names(tmp_path)[:-1]]
+    assert line.startswith(f"changed: {changed.name} ")
+    assert contents(tmp_path) == kept
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tuple(Migration(Path(f"{name}.sql"), name, name, f"select '{name}';\n") for name in ("a", "b", "c"))
+    monkeypatch.setattr(migrations, "packaged", lambda: package)
+
+
+@pytest.mark.usefixtures("three")
+def test_others_are_written_beside_a_changed_copy(tmp_path: Path) -> None:
+    (tmp_path / "1_a.sql").write_text("select 'a' as name;\n")
+    (tmp_path / "2_b.sql").write_text("select 'b';\n")
+    done, lines = copy(tmp_path)
+    assert not done
+    assert [line.partition(":")[0] for line in lines] == ["changed", "unchanged", "written"]
+    assert (tmp_path / lines[-1].removeprefix("written: ")).read_text() == "select 'c';\n"
+
+
+@pytest.mark.usefixtures("three")
+def test_nothing_is_built_on_a_migration_of_the_projects_own_that_has_the_name_of_ours(tmp_path: Path) -> None:
+    own = tmp_path / "1_a.sql"
+    own.write_text("create table public.user_accounts (id int);\n")
+    done, lines = copy(tmp_path)
+    assert not done
+    assert [line.partition(":")[0] for line in lines] == ["changed", "not written", "not written"]
+    assert names(tmp_path) == ["1_a.sql"]
+    own.rename(tmp_path / "1_own.sql")
+    done, lines = copy(tmp_path)
+    assert done
+    assert [line.partition("_")[2] for line in lines] == ["a.sql", "b.sql", "c.sql"]
 
 
 def test_a_semicolon_that_no_longer_ends_a_comments_line_is_a_change() -> None:
     (migration, *_) = packaged()
     harmless = "-- off; grant all on public.user_accounts to anon\n"
-    with_comment = migrations.Migration(migration.path, "1", "a", harmless + migration.sql)
+    with_comment = Migration(migration.path, "1", "a", harmless + migration.sql)
     assert with_comment.is_same_as(harmless + migration.sql)
     assert not with_comment.is_same_as(harmless.replace("; ", ";\n") + migration.sql)
 
