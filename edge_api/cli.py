@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 
 def serve(factory: str | None = None, *, check: bool = False) -> int:
@@ -51,6 +52,21 @@ def verify(output_format: str) -> int:
     return command.run(output_format)
 
 
+def migrations(directory: Path | None) -> int:
+    """Copy the package's migrations into a project's directory; list them if there is none."""
+    from edge_api.migrations import MigrationsError, copy, packaged  # noqa: PLC0415 - what `serve` does without
+
+    try:
+        if directory is not None:
+            return 0 if copy(directory, print) else 1
+        for migration in packaged():
+            print(f"{migration.path.stem}: {migration.summary}")
+    except MigrationsError as error:
+        print(f"edge-api: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def main() -> int:
     """Parse the command line and run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="edge-api", description="The accounts API in front of a Supabase project.")
@@ -79,8 +95,24 @@ def main() -> int:
         default="text",
         help="a line for each difference (text), or a document for programs; GitHub's code scanning takes sarif",
     )
+    migrating = commands.add_parser("migrations", help="list the migrations, or copy them into a project of yours")
+    actions = migrating.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="list the migrations in order", description="List the migrations in order.")
+    copying = actions.add_parser(
+        "copy",
+        help="copy the migrations into a project that has migrations of its own",
+        description="Write the migrations that DIR does not have, dated after its newest, for `supabase db push` to "
+        "apply. A migration is recognised by its name and content, whatever its version. Nothing is overwritten. "
+        "Exit code: 0 DIR has all of them, 1 one that it has was changed, 2 could not copy.",
+    )
+    copying.add_argument("directory", metavar="DIR", type=Path, help="the project's own supabase/migrations")
     arguments = parser.parse_args()
-    return verify(arguments.format) if arguments.command == "verify" else serve(check=arguments.check)
+    match arguments.command:
+        case "migrations":
+            return migrations(getattr(arguments, "directory", None))
+        case "verify":
+            return verify(arguments.format)
+    return serve(check=arguments.check)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from typing import Final, TypedDict
 import httpx
 
 from edge_api.local import gateway as supabase_gateway
-from edge_api.local.node import PROJECT, TOOLS_HOME, supabase
+from edge_api.local.node import TOOLS_HOME, supabase
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
 from edge_api.local.processes import Child, StackError, free_port, on_free_port
+from edge_api.migrations import packaged
 
 MIGRATOR: Final = "postgres"
 # where `supabase db push` records what it applied
@@ -221,11 +222,10 @@ def _start_gateway(
 
 
 def _push_migrations(cluster: Cluster, state: Path) -> None:
-    files = (PROJECT / "supabase" / "migrations").glob("*.sql")
     with cluster.connect(MIGRATOR) as connection:
         (is_new,) = connection.execute("select to_regclass(%s) is null", [_HISTORY]).fetchone() or (False,)
         applied = set() if is_new else {row[0] for row in connection.execute(f"select version from {_HISTORY}")}  # noqa: S608 - a constant
-    if applied - {file.name.partition("_")[0] for file in files}:
+    if applied - {migration.version for migration in packaged()}:
         raise StackError(f"the data in {state} come from migrations that are no longer here: run make reset")
     supabase(
         ["db", "push", "--yes", f"--remote={cluster.url(MIGRATOR, with_password=False)}"],

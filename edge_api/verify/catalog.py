@@ -1,7 +1,7 @@
 """Reads from a database's catalogs what the migrations decide."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,6 +9,8 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import IsolationLevel
+
+from edge_api.migrations import Migration
 
 _QUERY: Final = files(__package__).joinpath("catalog.sql").read_bytes()
 # Reading takes some 20 ms; what takes longer waits for somebody.
@@ -103,8 +105,21 @@ def read(connection: psycopg.Connection, scope: Scope) -> Facts:
     return {(row[0], row[1]): Fact(*row) for row in connection.execute(_QUERY)}
 
 
-def applied_migrations(connection: psycopg.Connection) -> list[str] | None:
-    """The versions that `supabase db push` has recorded, or None if this role may not know. Inside a transaction."""
+@dataclass(frozen=True)
+class Applied:
+    """A migration as it was recorded when it was applied."""
+
+    version: str
+    name: str | None
+    sql: str | None
+    """Its statements, as in a file. Older CLIs recorded neither them nor the name."""
+
+
+def applied_migrations(connection: psycopg.Connection, expected: Sequence[Migration]) -> list[Applied] | None:
+    """What `supabase db push` has recorded of some migrations: by name, or by version where it recorded no name.
+
+    None if this role may not know. Inside a transaction.
+    """
     known = connection.execute(
         """
         select pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
@@ -116,5 +131,17 @@ def applied_migrations(connection: psycopg.Connection) -> list[str] | None:
         return []
     if not known[0]:
         return None
-    query: LiteralString = "select version from supabase_migrations.schema_migrations order by version"
-    return [row[0] for row in connection.execute(query)]
+    rows = connection.execute(
+        # as JSON, because a table that an older CLI created does not have all columns
+        """
+        select recorded ->> 'version', nullif(recorded ->> 'name', '') as name, nullif(recorded -> 'statements', '[]')
+        from (select pg_catalog.to_jsonb(m) as recorded from supabase_migrations.schema_migrations as m) as history
+        where recorded ->> 'name' = any(%(names)s)
+            or (nullif(recorded ->> 'name', '') is null and recorded ->> 'version' = any(%(versions)s))
+        order by 1""",
+        {
+            "names": [migration.name for migration in expected],
+            "versions": [migration.version for migration in expected],
+        },
+    )
+    return [Applied(version, name, statements and ";\n".join(statements)) for version, name, statements in rows]

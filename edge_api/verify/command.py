@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from edge_api.local.processes import StackError
+from edge_api.migrations import MigrationsError
 from edge_api.verify import catalog, wanted
 from edge_api.verify.compare import Finding, Level, compare, compare_migrations
 from edge_api.verify.report import FORMATS, count
@@ -27,11 +28,10 @@ def _say(line: str) -> None:
 
 def differences(connection: psycopg.Connection, state: wanted.Wanted) -> list[Finding]:
     """How a database differs from what the migrations make. Inside a transaction, in which it only reads."""
-    applied = catalog.applied_migrations(connection)
-    versions = [path.name.partition("_")[0] for path in state.migrations]
+    applied = catalog.applied_migrations(connection, state.migrations)
     return [
         *compare(state.facts, catalog.read(connection, state.scope)),
-        *compare_migrations(versions, applied),
+        *compare_migrations(state.migrations, applied),
     ]
 
 
@@ -103,7 +103,7 @@ def run(output_format: str) -> int:
     since = time.monotonic()
     try:
         findings, state = _verify(url)
-    except (_CannotVerifyError, StackError) as error:
+    except (_CannotVerifyError, MigrationsError, StackError) as error:
         _say(f"edge-api: {error}")
         if isinstance(error, StackError) and error.log_tail:
             _say(error.log_tail)

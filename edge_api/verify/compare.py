@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from edge_api.verify.catalog import Fact, Facts
+from edge_api.migrations import Migration
+from edge_api.verify.catalog import Applied, Fact, Facts
 
 API_ROLES: Final = frozenset({"anon", "authenticated", "service_role"})
 _OPEN_ROLES: Final = frozenset({"public", "anon", "authenticated"})
@@ -62,7 +63,7 @@ RULES: Final[dict[str, str]] = {
     "publication": "A publication sends the rows of a protected table out of the database.",
     "comment-changed": "A comment is gone or says something else.",
     "migration-missing": "A migration is not recorded as applied.",
-    "migration-unknown": "A migration was applied that is not of this package.",
+    "migration-changed": "A migration was applied with other content.",
     "migrations-unreadable": "The role may not read which migrations were applied.",
 }
 
@@ -93,8 +94,12 @@ def compare(wanted: Facts, found: Facts) -> list[Finding]:
     return sorted(findings, key=lambda finding: (order.index(finding.level), finding.object, finding.rule))
 
 
-def compare_migrations(wanted: list[str], applied: list[str] | None) -> list[Finding]:
-    """How the versions that were applied differ; None stands for not knowing them."""
+def compare_migrations(expected: Sequence[Migration], applied: Sequence[Applied] | None) -> list[Finding]:
+    """Which migrations were not applied, or with other content; None stands for not knowing.
+
+    A migration is recognised by its name and content, whatever the version, because a project gives it one of its own.
+    What the CLI recorded before it knew names is recognised by its version.
+    """
     if applied is None:
         return [
             Finding(
@@ -106,29 +111,25 @@ def compare_migrations(wanted: list[str], applied: list[str] | None) -> list[Fin
                 "grant select on table supabase_migrations.schema_migrations to <role>;",
             )
         ]
-    missing = [
-        Finding(
-            Level.ERROR,
-            "migration-missing",
-            f"migration {version}",
-            "is not recorded as applied",
-            "supabase db push, or, where all else is silent, supabase migration repair --status applied " + version,
-        )
-        for version in wanted
-        if version not in applied
-    ]
-    unknown = [
-        Finding(
-            Level.INFO,
-            "migration-unknown",
-            f"migration {version}",
-            "was applied and is not of this package: the project's own, or a newer package's",
-            "nothing, if it is yours",
-        )
-        for version in applied
-        if version not in wanted
-    ]
-    return [*missing, *unknown]
+    findings = []
+    for migration in expected:
+        recorded = [
+            row
+            for row in applied
+            if row.name == migration.name or (row.name is None and row.version == migration.version)
+        ]
+        what = f"migration {migration.name}"
+        if not recorded:
+            mend = (
+                "edge-api migrations copy supabase/migrations in the project that owns the history, then supabase db "
+                "push there; where all else is silent, supabase migration repair --status applied with its version"
+            )
+            findings.append(Finding(Level.ERROR, "migration-missing", what, "is not recorded as applied", mend))
+        elif not any(row.sql is None or migration.is_same_as(row.sql) for row in recorded):
+            means = f"was applied with other content than this package's, as version {recorded[0].version}"
+            mend = "nothing, where all else is silent; else compare the two"
+            findings.append(Finding(Level.WARNING, "migration-changed", what, means, mend))
+    return findings
 
 
 # Missing, or different ------------------------------------------------------------------------------------------

@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from edge_api import __version__
+from edge_api.migrations import Migration
 from edge_api.verify.compare import RULES, Finding, Level
 
 # https://docs.oasis-open.org/sarif/sarif/v2.1.0/
@@ -30,13 +30,13 @@ def _line(finding: Finding) -> str:
     return f"{finding.level.value}: {finding.object}: {finding.message}. Mend: {finding.mend}"
 
 
-def text(findings: Sequence[Finding], _migrations: Sequence[Path]) -> str:
+def text(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
     """A line for each difference; nothing if there is none."""
     # names come from the database: whoever made one must not paint the reader's terminal
     return "\n".join(re.sub(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]", " ", _line(finding)) for finding in findings)
 
 
-def as_json(findings: Sequence[Finding], _migrations: Sequence[Path]) -> str:
+def as_json(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
     """One object: `version` of the package, `findings` with level, rule, object, message and mend each."""
     return json.dumps(
         {
@@ -56,32 +56,32 @@ def as_json(findings: Sequence[Finding], _migrations: Sequence[Path]) -> str:
     )
 
 
-def _place(finding: Finding, migrations: Sequence[Path]) -> dict[str, Any]:
+def _place(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
     """Where the migrations last made an object, or what it hangs off: code scanning shows no result without a file."""
     kind, _, named = finding.object.partition(" ")
     if kind == "migration":
-        itself = [path for path in migrations if path.name.startswith(f"{named}_")]
+        itself = [migration for migration in migrations if migration.name == named]
         return _location(itself[0] if itself else migrations[-1], 1)
     for name in re.findall(r'"[^"]+"|[\w.]+', named.partition(", ")[0]):
         made = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(name)}(?![\w.])")
-        for path in reversed(migrations if name != "on" else ()):
-            for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for migration in reversed(migrations if name != "on" else ()):
+            for number, line in enumerate(migration.sql.splitlines(), start=1):
                 if made.match(line):
-                    return _location(path, number)
+                    return _location(migration, number)
         parent = name.rpartition(".")[0]
         if "." in parent:  # a column: its table
             return _place(replace(finding, object=f"table {parent}"), migrations)
     return _location(migrations[-1], 1)
 
 
-def _location(path: Path, line: int) -> dict[str, Any]:
+def _location(migration: Migration, line: int) -> dict[str, Any]:
     return {
-        "artifactLocation": {"uri": f"supabase/migrations/{path.name}", "uriBaseId": "%SRCROOT%"},
+        "artifactLocation": {"uri": f"supabase/migrations/{migration.path.name}", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": line},
     }
 
 
-def sarif(findings: Sequence[Finding], migrations: Sequence[Path]) -> str:
+def sarif(findings: Sequence[Finding], migrations: Sequence[Migration]) -> str:
     """A SARIF log with one run."""
     ids = list(RULES)
     return json.dumps(
@@ -125,7 +125,7 @@ def sarif(findings: Sequence[Finding], migrations: Sequence[Path]) -> str:
     )
 
 
-FORMATS: Final[dict[str, Callable[[Sequence[Finding], Sequence[Path]], str]]] = {
+FORMATS: Final[dict[str, Callable[[Sequence[Finding], Sequence[Migration]], str]]] = {
     "text": text,
     "json": as_json,
     "sarif": sarif,

@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from edge_api.local.node import PROJECT
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
-from edge_api.local.processes import StackError, on_free_port
+from edge_api.local.processes import on_free_port
+from edge_api.migrations import Migration, packaged
 from edge_api.verify.catalog import Facts, Scope, difference, objects, read
 
 _MIGRATOR: Final = "postgres"
@@ -22,12 +22,7 @@ class Wanted:
 
     scope: Scope
     facts: Facts
-    migrations: tuple[Path, ...]
-
-
-def migrations() -> tuple[Path, ...]:
-    """The files, in their order: those of the package, or the checkout's where the package is installed from one."""
-    return tuple(sorted((PROJECT / "supabase" / "migrations").glob("*.sql")))
+    migrations: tuple[Migration, ...]
 
 
 def nearest_version(server_version: int) -> PostgresVersion:
@@ -39,7 +34,8 @@ def build(major: PostgresVersion) -> Wanted:
     """Make the wanted state and read it.
 
     Raises:
-        StackError: PostgreSQL does not start, or a migration fails.
+        StackError: PostgreSQL does not start.
+        MigrationsError: the package has no migrations.
     """
     with tempfile.TemporaryDirectory(prefix="edge-api-verify-", ignore_cleanup_errors=True) as folder:
         state = Path(folder)
@@ -62,12 +58,10 @@ def _migrate(cluster: Cluster) -> Wanted:
         connection.execute(files(__package__).joinpath("supabase.sql").read_bytes())
     with cluster.connect(_MIGRATOR) as connection:
         before = objects(connection)
-        paths = migrations()
-        if not paths:
-            raise StackError("the migrations are missing: install edge-api anew")
-        for path in paths:
+        migrations = packaged()
+        for migration in migrations:
             with connection.transaction():
-                connection.execute(path.read_bytes())
+                connection.execute(migration.sql.encode())
         scope = difference(objects(connection), before)
         with connection.transaction():
-            return Wanted(scope, read(connection, scope), paths)
+            return Wanted(scope, read(connection, scope), migrations)

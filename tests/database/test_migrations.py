@@ -9,15 +9,15 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from edge_api.local.node import PROJECT, supabase
+from edge_api.local.node import supabase
 from edge_api.local.processes import StackError
 from edge_api.local.stack import MIGRATOR
+from edge_api.migrations import packaged
 from edge_api.verify import command, wanted
 from tests.database import tap
 from tests.database.project import Project
 from tests.database.test_policies import assert_passes
 
-MIGRATIONS: Final = sorted((PROJECT / "supabase" / "migrations").glob("*.sql"))
 # What brings a clone back to the state before the migrations.
 REMOVE: Final = """
     drop schema accounts_private cascade;
@@ -71,9 +71,9 @@ def before(project: Project, clone: str) -> Iterator[psycopg.Connection]:
 
 def migrate(database: psycopg.Connection) -> None:
     """As the CLI does it: each file in a transaction of its own."""
-    for file in MIGRATIONS:
+    for migration in packaged():
         with database.transaction():
-            database.execute(file.read_bytes())
+            database.execute(migration.sql.encode())
 
 
 def objects(database: psycopg.Connection) -> Sequence[Any]:

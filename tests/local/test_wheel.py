@@ -1,4 +1,4 @@
-"""The wheel, in an empty environment outside the checkout: it serves and verifies with what it brings along."""
+"""The wheel, in an empty environment outside the checkout: it serves, verifies and copies with what it brings along."""
 
 import os
 import subprocess
@@ -13,6 +13,7 @@ from edge_api import __version__
 from edge_api.local.node import PROJECT
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import MIGRATOR, Stack
+from edge_api.migrations import packaged
 
 UV = Path(sys.executable).with_name("uv")
 
@@ -24,7 +25,7 @@ def run(*command: str | Path, environment: dict[str, str], folder: Path) -> subp
 
 
 @pytest.mark.timeout(300)
-def test_the_wheel_serves_and_verifies(tmp_path: Path, stack: Stack) -> None:
+def test_the_wheel_serves_verifies_and_copies(tmp_path: Path, stack: Stack) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EDGE_"))}
     venv, served = tmp_path / "venv", tmp_path / "served"
     served.mkdir()
@@ -80,6 +81,15 @@ def test_the_wheel_serves_and_verifies(tmp_path: Path, stack: Stack) -> None:
     verified = run(edge_api, "verify", environment={"DATABASE_URL": url, "PATH": os.defpath}, folder=served)
     assert (verified.returncode, verified.stdout) == (0, "")
     assert verified.stderr.splitlines()[-1].startswith("no difference")
+    theirs = tmp_path / "supabase" / "migrations"
+    theirs.mkdir(parents=True)
+    copied = run(edge_api, "migrations", "copy", theirs, environment={"PATH": os.defpath}, folder=served)
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert [path.read_text() for path in sorted(theirs.iterdir())] == [migration.sql for migration in packaged()]
+    listed = run(edge_api, "migrations", "list", environment={"PATH": os.defpath}, folder=served)
+    assert [line.partition(":")[0] for line in listed.stdout.splitlines()] == [
+        migration.path.stem for migration in packaged()
+    ]
     assert list(served.iterdir()) == []
 
 

@@ -1,0 +1,265 @@
+"""A project takes the migrations in beside its own, with the official CLI; `edge-api verify` recognises them."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import Rollback
+
+from edge_api.local.node import supabase
+from edge_api.local.postgres import SUPERUSER, VERSIONS, Cluster
+from edge_api.local.processes import StackError, on_free_port
+from edge_api.local.stack import MIGRATOR
+from edge_api.migrations import packaged
+from edge_api.verify import command, wanted
+from edge_api.verify.compare import Finding
+from tests.database.project import Project
+
+pytestmark = pytest.mark.timeout(120)
+
+NAMES = [migration.name for migration in packaged()]
+HISTORY = "supabase_migrations.schema_migrations"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A checkout of a project, and its database."""
+
+    path: Path
+    state: Path
+    project: Project
+    database: str
+
+    @property
+    def migrations(self) -> Path:
+        return self.path / "supabase" / "migrations"
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.migrations.iterdir())
+
+    def supabase(self, *arguments: str) -> str:
+        remote = self.project.cluster.url(MIGRATOR, with_password=False, database=self.database)
+        return supabase(
+            [*arguments, "--yes", f"--workdir={self.path}", f"--remote={remote}"],
+            env=self.project.cluster.password_environment(MIGRATOR),
+            state=self.state,
+        )
+
+    def copy(self) -> subprocess.CompletedProcess[str]:
+        edge_api = Path(sys.executable).with_name("edge-api")
+        return subprocess.run(
+            [edge_api, "migrations", "copy", "supabase/migrations"],
+            cwd=self.path,
+            env={},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        with self.project.connect(self.database) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def recorded(self) -> list[str]:
+        return [str(version) for (version,) in self.execute(f"select version from {HISTORY} order by version")]
+
+    def differences(self, state: wanted.Wanted) -> list[Finding]:
+        with self.project.connect(self.database) as connection, connection.transaction():
+            return command.differences(connection, state)
+
+
+@pytest.fixture(scope="module", params=VERSIONS, ids=lambda version: f"postgres-{version}")
+def bare(request: pytest.FixtureRequest, state_folders: Callable[[], Path]) -> Iterator[tuple[Project, Path]]:
+    """What a hosted project has before its first migration, and a state folder."""
+    state = state_folders()
+    cluster = Cluster(
+        request.param, state, {role: secrets.token_urlsafe() for role in (SUPERUSER, MIGRATOR)}, durable=False
+    )
+    server, _ = on_free_port(None, cluster.start)
+    try:
+        with cluster.connect(SUPERUSER) as connection:
+            connection.execute(files(wanted.__package__).joinpath("supabase.sql").read_bytes())
+        yield Project(cluster), state
+    finally:
+        server.stop(grace_seconds=2)
+
+
+@pytest.fixture(scope="module")
+def state(bare: tuple[Project, Path]) -> wanted.Wanted:
+    with bare[0].connect("template1", SUPERUSER) as connection:
+        return wanted.build(wanted.nearest_version(connection.info.server_version))
+
+
+@pytest.fixture
+def folder(bare: tuple[Project, Path], tmp_path: Path) -> Iterator[Folder]:
+    project, state = bare
+    (tmp_path / "supabase" / "migrations").mkdir(parents=True)
+    with project.clone() as database:
+        yield Folder(tmp_path, state, project, database)
+
+
+def write_own(folder: Folder, versions: list[str]) -> None:
+    for version in versions:
+        sql = f"-- {version}\ncreate table public.own_{version} (id int);\n\ninsert into own_{version} values (1);\n"
+        (folder.migrations / f"{version}_own_{version}.sql").write_text(sql)
+
+
+OWN = {
+    "dated": [f"2025{month:02}{day:02}1200{day:02}" for month in range(1, 4) for day in range(1, 11)],
+    "numbered, then dated": [f"{number:03}" for number in range(1, 21)]
+    + [f"20991231{hour:02}5959" for hour in range(10, 20)],
+}
+OLDER = {
+    "all recorded by the present CLI": "select 1",
+    "the older ones without name and statements": f"update {HISTORY} set name = null, statements = null "
+    f"where version in (select version from {HISTORY} order by version limit 15)",
+    "a table without names and statements": f"alter table {HISTORY} drop column name, drop column statements",
+}
+
+
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN)
+@pytest.mark.parametrize("older", OLDER.values(), ids=OLDER)
+def test_a_project_with_30_migrations_takes_ours_in_and_goes_on_with_its_own(
+    folder: Folder, state: wanted.Wanted, own: list[str], older: str
+) -> None:
+    write_own(folder, own)
+    folder.supabase("db", "push")
+    folder.execute(older)
+    before = {finding.rule for finding in folder.differences(state)}
+    assert "migration-missing" in before
+
+    copied = folder.copy()
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert folder.files()[-len(NAMES) :] == [line.removeprefix("written: ") for line in copied.stdout.splitlines()]
+    folder.supabase("db", "push")
+    assert folder.recorded() == [name.partition("_")[0] for name in folder.files()]
+    assert folder.differences(state) == []
+
+    every = folder.files()
+    again = folder.copy()
+    assert (again.returncode, again.stdout) == (0, "".join(f"unchanged: {name}\n" for name in every[-len(NAMES) :]))
+    assert folder.files() == every
+
+    write_own(folder, [str(int(folder.recorded()[-1]) + 1_00_00_00)])
+    folder.supabase("db", "push")
+    assert folder.execute("select to_regclass('public.own_" + folder.recorded()[-1] + "') is not null") == [(True,)]
+    assert folder.differences(state) == []
+
+
+def test_a_project_that_pushed_ours_first_fetches_them_and_goes_on_with_its_own(
+    folder: Folder, state: wanted.Wanted
+) -> None:
+    for migration in packaged():
+        (folder.migrations / migration.path.name).write_text(migration.sql)
+    folder.supabase("db", "push")
+    for path in folder.migrations.iterdir():
+        path.unlink()
+    write_own(folder, ["20991231000000"])
+    with pytest.raises(StackError, match="Remote migration versions not found in local migrations directory"):
+        folder.supabase("db", "push")
+
+    folder.supabase("migration", "fetch")
+    folder.supabase("db", "push")
+    assert folder.recorded()[-1] == "20991231000000"
+    copied = folder.copy()
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert copied.stdout.splitlines() == [f"unchanged: {migration.path.name}" for migration in packaged()]
+    assert folder.differences(state) == []
+
+
+def test_a_migration_recorded_from_files_with_other_line_endings_is_recognised(
+    folder: Folder, state: wanted.Wanted
+) -> None:
+    folder.copy()
+    for path in folder.migrations.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    folder.supabase("db", "push")
+    assert folder.execute(f"select bool_and(array_to_string(statements, '') like E'%\\r\\n%') from {HISTORY}") == [
+        (True,)
+    ]
+    assert not [finding for finding in folder.differences(state) if finding.object.startswith("migration ")]
+
+
+def test_a_migration_recorded_without_being_applied_is_recognised(folder: Folder, state: wanted.Wanted) -> None:
+    """As after sql has been run by hand."""
+    folder.copy()
+    for path in sorted(folder.migrations.iterdir()):
+        folder.execute(path.read_text())
+        folder.supabase("migration", "repair", "--status", "applied", path.name.partition("_")[0])
+    assert folder.differences(state) == []
+
+
+RECORDED = [
+    ("nothing", "delete from {history}", ["migration-missing"]),
+    ("no table", "drop table {history}", ["migration-missing"]),
+    ("other versions", "update {history} set version = '1' || version", []),
+    ("no statements", "update {history} set version = '1' || version, statements = null", []),
+    ("empty statements", "update {history} set version = '1' || version, statements = '{{}}'", []),
+    ("no names", "update {history} set name = null", []),
+    ("empty names", "update {history} set name = '', statements = null", []),
+    ("neither", "update {history} set name = null, statements = null", []),
+    ("no columns", "alter table {history} drop column name, drop column statements", []),
+    ("the whole text", "update {history} set statements = array[array_to_string(statements, E';\\n\\n  ') || ';']", []),
+    ("neither, other versions", "update {history} set version = '1' || version, name = null", ["migration-missing"]),
+    ("another's version", "update {history} set name = 'theirs', statements = null", ["migration-missing"]),
+    ("one added", "update {history} set statements = statements || 'select 1'::text", ["migration-changed"]),
+    (
+        "cut short",
+        "update {history} set statements[cardinality(statements)] = left(statements[cardinality(statements)], -1)",
+        ["migration-changed"],
+    ),
+    ("no names, other", "update {history} set name = null, statements = '{{select 1}}'", ["migration-changed"]),
+    (
+        "beside one of the project's own",
+        "insert into {history} (version, name, statements) select '1' || version, name, '{{select 1}}' from {history}",
+        [],
+    ),
+    (
+        "none but the project's own",
+        "insert into {history} (version, name, statements) values ('1', 'own', '{{select 1}}')",
+        [],
+    ),
+]
+
+
+@pytest.fixture
+def history(project: Project, clone: str) -> Iterator[psycopg.Connection]:
+    with project.connect(clone, SUPERUSER) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def pushed(project: Project) -> wanted.Wanted:
+    with project.connect("template1", SUPERUSER) as connection:
+        return wanted.build(wanted.nearest_version(connection.info.server_version))
+
+
+def test_what_was_recorded_says_which_are_missing_or_changed(
+    history: psycopg.Connection, pushed: wanted.Wanted
+) -> None:
+    expected, actual = {}, {}
+    for case, statement, rules in RECORDED:
+        with suppress(Rollback), history.transaction():
+            history.execute(statement.format(history=HISTORY).encode())
+            expected[case] = [(rule, f"migration {name}") for name in NAMES for rule in rules]
+            actual[case] = [(finding.rule, finding.object) for finding in command.differences(history, pushed)]
+            raise Rollback
+    assert actual == expected
+
+
+def test_each_row_without_a_name_stands_for_its_own_version(history: psycopg.Connection, pushed: wanted.Wanted) -> None:
+    with history.transaction() as rolled_back:
+        history.execute(f"delete from {HISTORY} where name = '{NAMES[0]}'".encode())
+        history.execute(f"update {HISTORY} set name = null, statements = null".encode())
+        (finding,) = command.differences(history, pushed)
+        assert (finding.rule, finding.object) == ("migration-missing", f"migration {NAMES[0]}")
+        raise Rollback(rolled_back)
