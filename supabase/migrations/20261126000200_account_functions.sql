@@ -243,3 +243,6 @@ grant execute on function public.get_account(uuid) to authenticated;
 grant execute on function public.rename_account(uuid, text) to authenticated;
 grant execute on function public.get_or_create_account_for(uuid, text) to service_role;
 grant execute on function accounts_private.active_account_ids() to authenticated;
+
+-- Hosted projects tell PostgREST by an event trigger; any other PostgREST would keep its old schema until a restart.
+notify pgrst, 'reload schema';
