@@ -9,6 +9,7 @@ import pytest
 
 from edge_api.local.stack import Stack
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, User
+from tests.target import Target
 
 
 @pytest.fixture
@@ -73,3 +74,24 @@ def test_its_owner_changes_nothing(
 def test_its_owner_creates_no_other(user: User, inactive: dict[str, Any], rest: httpx.Client) -> None:
     assert user.api.post(ACCOUNTS, json={"account_name": "Another"}).status_code == 409
     assert rest.post("/user_accounts", json={"account_name": "Another"}).status_code == 409
+
+
+def test_where_a_policy_hides_it_get_or_create_is_refused_at_once(
+    stack: Stack, user: User, inactive: dict[str, Any], rest: httpx.Client, database: psycopg.Connection
+) -> None:
+    """PostgREST would repeat an error of class 40 for ever."""
+    if isinstance(stack, Target):
+        pytest.skip("adds a policy to the table: not for a project that may be in use")
+    database.execute(
+        'create policy "hide inactive" on public.user_accounts as restrictive for select to authenticated'
+        " using (is_active)"
+    )
+    try:
+        through_the_api, directly = user.api.post(GET_OR_CREATE), rest.post("/rpc/get_or_create_account")
+        listed = user.api.get(ACCOUNTS).json()["accounts"]
+    finally:
+        database.execute('drop policy "hide inactive" on public.user_accounts')
+    assert (through_the_api.status_code, through_the_api.json()["code"]) == (403, "permission_denied")
+    assert (directly.status_code, directly.json()["code"]) == (403, "42501")
+    assert listed == []
+    assert user.api.get(ACCOUNTS).json()["accounts"][0]["id"] == inactive["id"]
