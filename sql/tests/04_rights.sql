@@ -168,11 +168,11 @@ select is_empty(
 -- Roles
 
 select results_eq(
-    $$select rolname::text collate "default", rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles
-    where rolname in ('anon', 'authenticated', 'service_role') order by 1$$,
-    $$values ('anon', false, false, false, false), ('authenticated', false, false, false, false),
-    ('service_role', false, true, false, false)$$,
-    'of the roles of the API only service_role bypasses row level security'
+    $$select rolname::text collate "default", rolbypassrls,
+        rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolcanlogin
+    from pg_roles where rolname in ('anon', 'authenticated', 'service_role') order by 1$$,
+    $$values ('anon', false, false), ('authenticated', false, false), ('service_role', true, false)$$,
+    'of the roles of the API only service_role bypasses row level security, and none may do or be anything else'
 );
 select is_empty(
     $$select roleid::regrole, member::regrole from pg_auth_members

@@ -271,10 +271,33 @@ language sql
 stable
 set search_path = ''
 as $$
-    with account_table as (
+    with recursive account_table as (
         select c.*
         from pg_catalog.pg_class as c
         where c.oid = 'public.user_accounts'::pg_catalog.regclass
+    ),
+
+    -- relations with rules, views among them, that refer to the table, and those that refer to them
+    referring as (
+        select
+            r.ev_class as oid,
+            d.refobjid as to_oid
+        from pg_catalog.pg_rewrite as r
+        inner join pg_catalog.pg_depend as d on r.oid = d.objid
+        where
+            d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+            and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            and r.ev_class != d.refobjid
+    ),
+
+    reader as (
+        select referring.oid
+        from account_table as t
+        inner join referring on t.oid = referring.to_oid
+        union
+        select referring.oid
+        from reader
+        inner join referring on reader.oid = referring.to_oid
     )
 
     select
@@ -386,23 +409,15 @@ as $$
     from pg_catalog.pg_publication_tables as p
     where p.schemaname = 'public' and p.tablename = 'user_accounts'
     union all
-    select distinct
+    select
         'view ' || v.oid::pg_catalog.regclass as object,
-        'reads or writes the accounts with the rights of ' || v.relowner::pg_catalog.regrole as definition
-    from account_table as t
-    inner join pg_catalog.pg_depend as d
-        on
-            t.oid = d.refobjid
-            and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-            and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-    inner join pg_catalog.pg_rewrite as r on d.objid = r.oid
-    inner join pg_catalog.pg_class as v on r.ev_class = v.oid
-    where
-        v.oid != t.oid
-        and not exists (
-            select from pg_catalog.pg_options_to_table(v.reloptions) as o
-            where o.option_name = 'security_invoker' and o.option_value::boolean
-        )
+        'reads the accounts with the rights of ' || v.relowner::pg_catalog.regrole as definition
+    from reader
+    inner join pg_catalog.pg_class as v on reader.oid = v.oid
+    where not exists (
+        select from pg_catalog.pg_options_to_table(v.reloptions) as o
+        where o.option_name = 'security_invoker' and o.option_value::boolean
+    )
     union all
     select
         pg_catalog.format(

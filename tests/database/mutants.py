@@ -320,6 +320,12 @@ def _additions(database: psycopg.Connection) -> Iterator[Mutant]:
                 f"create schema elsewhere; grant usage on schema elsewhere to anon; create {kind} elsewhere.leak as "
                 f"select * from {table}; grant select on elsewhere.leak to anon",
             )
+        yield Mutant(
+            f"{table}: a view of a view in elsewhere",
+            f"create schema elsewhere; grant usage on schema elsewhere to anon; create view elsewhere.between with "
+            f"(security_invoker) as select * from {table}; create view elsewhere.leak as select * from "
+            f"elsewhere.between; grant select on elsewhere.leak to anon",
+        )
         for column in columns:
             yield Mutant(f"{table}: an index on {column}", f"create index on {table} ({column})")
             yield Mutant(f"{table}: a unique index on {column}", f"create unique index on {table} ({column})")
