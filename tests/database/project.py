@@ -15,6 +15,13 @@ from edge_api.local.node import PROJECT
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion
 from edge_api.local.stack import MIGRATOR
 
+MIGRATIONS: Final = sorted((PROJECT / "supabase" / "migrations").glob("*.sql"))
+# What brings a clone back to the state before the migrations.
+REMOVE: Final = """
+    drop schema accounts_private cascade;
+    drop table public.user_accounts cascade;
+    drop function public.get_or_create_account, public.get_or_create_account_for;
+    delete from supabase_migrations.schema_migrations"""
 _PGTAP: Final = PROJECT / "node_modules" / "@electric-sql" / "pglite" / "dist" / "pgtap.tar.gz"
 _PGTAP_SCRIPT: Final = "share/postgresql/extension/pgtap--1.3.5.sql"
 

@@ -15,15 +15,9 @@ from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
 from edge_api.verify import command, wanted
 from tests.database import tap
-from tests.database.project import Project
+from tests.database.project import REMOVE, Project
 from tests.database.test_policies import assert_passes
 
-# What brings a clone back to the state before the migrations.
-REMOVE: Final = """
-    drop schema accounts_private cascade;
-    drop table public.user_accounts cascade;
-    drop function public.get_or_create_account, public.get_or_create_account_for;
-    delete from supabase_migrations.schema_migrations"""
 # What can have one of the names, and how the error lists it.
 TAKEN: Final = {
     "create schema accounts_private": "schema accounts_private",
