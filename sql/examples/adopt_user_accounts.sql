@@ -152,7 +152,8 @@ where
     )
     -- not what moves with the table; foreign keys follow below
     and o.type not in ('default value', 'index', 'sequence', 'statistics object', 'table constraint')
-    and not (o.type = 'policy' and o.identity like '% on public.user\_accounts');
+    and not (o.type = 'policy' and o.identity like '% on public.user\_accounts')
+order by identity;
 
 -- Foreign keys of other tables. An id that is a uuid is kept, so that references from a uuid column stay valid.
 create temporary table foreign_key on commit drop as
@@ -176,16 +177,21 @@ select
     constraint_name || ' on ' || referencing_table as identity,
     format('alter table %s drop constraint %s;', referencing_table, constraint_name) as fix
 from pg_temp.foreign_key
-where not stays_valid;
+where not stays_valid
+order by identity;
 
--- Rows: read once, as text whatever their types. None if a column is missing.
+-- Rows: read once, as text, whatever types the columns have. None if a column is missing.
 create temporary table old_account on commit drop as
 select
-    o.old_row,
-    case when o.old_row ->> 'id' ~* :'uuid' then (o.old_row ->> 'id')::uuid end as id,
-    case when o.old_row ->> 'user_id' ~* :'uuid' then (o.old_row ->> 'user_id')::uuid end as user_id,
-    o.old_row ->> 'account_name' as account_name
-from (select to_jsonb(ua.*) - string_to_array(:'leave_columns', ',') as old_row from public.user_accounts as ua) as o
+    case when o.old ->> 'id' ~* :'uuid' then (o.old ->> 'id')::uuid end as id,
+    case when o.old ->> 'user_id' ~* :'uuid' then (o.old ->> 'user_id')::uuid end as user_id,
+    o.old ->> 'user_id' as user_id_text,
+    o.old ->> 'account_name' as account_name,
+    o.old -> 'is_active' as is_active,
+    o.old ->> 'created_at' as created_at,
+    o.old ->> 'updated_at' as updated_at
+from public.user_accounts as ua
+cross join to_jsonb(ua.*) as o (old)
 where 'columns that are missing' != all(array(select found.kind from pg_temp.obstacle as found));
 
 select
@@ -214,8 +220,8 @@ left join auth.users as u on o.user_id = u.id
 cross join
     lateral (
         values
-        (1, o.old_row ->> 'user_id' is null, 'rows whose user_id is null', :'fix_user_id'),
-        (2, o.old_row ->> 'user_id' !~* :'uuid', 'rows whose user_id is not a uuid', :'fix_user_id'),
+        (1, o.user_id_text is null, 'rows whose user_id is null', :'fix_user_id'),
+        (2, o.user_id_text is not null and o.user_id is null, 'rows whose user_id is not a uuid', :'fix_user_id'),
         (3, o.user_id is not null and u.id is null, 'rows whose user_id is not the id of a user', :'fix_user_id'),
         (4, coalesce(o.account_name, '') = '', 'rows whose account_name is null or empty', :'fix_name'),
         (5, o.account_name ~ ('[' || :'control' || ']'), 'rows whose account_name has control characters', :'fix_name'),
@@ -224,7 +230,7 @@ cross join
             'rows whose account_name has white space at an end', :'fix_name'
         ),
         (7, char_length(o.account_name) > 255, 'rows whose account_name is too long', :'fix_name'),
-        (8, o.old_row -> 'is_active' = 'null', 'rows whose is_active is null', :'fix_is_active')
+        (8, o.is_active = 'null', 'rows whose is_active is null', :'fix_is_active')
     ) as c (ordinal, is_found, kind, fix)
 where c.is_found
 group by c.ordinal, c.kind, c.fix
@@ -249,7 +255,11 @@ declare
     obstacles constant text := (
         select string_agg(o.kind || ': ' || o.number || coalesce(' (' || o.identities || ')', ''), e'\n' order by o.first)
         from (
-            select kind, min(ordinal) as first, sum(number) as number, string_agg(identity, ', ') as identities
+            select
+                kind,
+                min(ordinal) as first,
+                sum(number) as number,
+                string_agg(identity, ', ' order by ordinal) as identities
             from pg_temp.obstacle
             group by kind
         ) as o
@@ -320,9 +330,9 @@ select
     coalesce(o.id, gen_random_uuid()) as id,
     o.user_id,
     o.account_name,
-    coalesce((o.old_row ->> 'is_active')::boolean, true) as is_active,
-    coalesce((o.old_row ->> 'created_at')::timestamptz, (o.old_row ->> 'updated_at')::timestamptz, now()) as created_at,
-    coalesce((o.old_row ->> 'updated_at')::timestamptz, (o.old_row ->> 'created_at')::timestamptz, now()) as updated_at
+    coalesce(o.is_active::boolean, true) as is_active,
+    coalesce(o.created_at::timestamptz, o.updated_at::timestamptz, now()) as created_at,
+    coalesce(o.updated_at::timestamptz, o.created_at::timestamptz, now()) as updated_at
 from pg_temp.old_account as o;
 
 select format(

@@ -25,6 +25,7 @@ from tests.support import acting_as
 
 SCRIPT: Final = PROJECT / "sql" / "examples" / "adopt_user_accounts.sql"
 DEPLOY: Final = PROJECT / "docs" / "deploy.md"
+OLD_TABLE: Final = "accounts_before_adoption.user_accounts"
 ADOPTED: Final = 0
 REFUSED: Final = 3
 SIMPLE: Final = SHAPES["uuid ids with references and an open policy"]
@@ -146,6 +147,16 @@ def test_a_column_is_left_only_where_it_is_named(adoption: Adoption) -> None:
         "create table public.user_accounts (user_id uuid, account_name text, broker text, note text)"
     )
     assert obstacles(adoption.run("broker,notes")) == "columns that accounts do not have: 1 (note text)"
+    assert adoption.run("broker,note").returncode == ADOPTED
+    assert adoption.rows("select * from accounts_before_adoption.user_accounts") == []
+
+
+def test_a_column_that_accounts_have_cannot_be_left(adoption: Adoption) -> None:
+    adoption.prepare(SIMPLE)
+    created = "select id, created_at from public.user_accounts order by id"
+    before = adoption.rows(created)
+    assert adoption.run("created_at").returncode == ADOPTED
+    assert adoption.rows(created) == before
 
 
 def test_a_name_is_in_the_way_exactly_where_the_constraints_refuse_it(adoption: Adoption) -> None:
@@ -249,6 +260,12 @@ def test_a_table_in_use_is_refused_after_a_bounded_wait(adoption: Adoption) -> N
     [
         ("create function public.list_accounts(page int) returns int return 1", "list_accounts(integer)"),
         ("alter table public.orders owner to supabase_admin", "must be owner of table orders"),
+        (
+            "alter table public.user_accounts drop constraint user_accounts_pkey cascade;"
+            " insert into public.user_accounts select id, '00000000-0000-4000-8000-000000000006', account_name, true"
+            " from public.user_accounts limit 1",
+            "duplicate key value",
+        ),
     ],
 )
 def test_what_fails_half_way_changes_nothing(adoption: Adoption, before: LiteralString, message: str) -> None:
@@ -340,16 +357,30 @@ def test_each_user_has_the_five_calls_and_nobody_elses_row(adoption: Adoption, s
 def test_the_old_table_is_out_of_reach(adoption: Adoption, shape: Shape, role: str) -> None:
     """By its schema, and, for whoever should be let into that, by its own rights and policies."""
     adoption.adopt(shape)
-    rights = [role, "accounts_before_adoption", "accounts_before_adoption.user_accounts"]
     row = adoption.connection.execute(
         "select has_schema_privilege(%(role)s, %(schema)s, 'usage, create'),"
         " has_table_privilege(%(role)s, %(table)s, 'select, insert, update, delete, truncate, references, trigger'),"
         " has_any_column_privilege(%(role)s, %(table)s, 'select, insert, update, references'),"
         " relrowsecurity, (select count(*) from pg_policy where polrelid = pg_class.oid)"
         " from pg_class where oid = %(table)s::regclass",
-        dict(zip(("role", "schema", "table"), rights, strict=True)),
+        {"role": role, "schema": "accounts_before_adoption", "table": OLD_TABLE},
     ).fetchone()
     assert row == (False, False, False, True, 0)
+    granted = """
+        select relname, grantee::regrole::text from pg_class cross join aclexplode(relacl)
+        where relnamespace = 'accounts_before_adoption'::regnamespace and grantee != relowner"""
+    assert adoption.rows(granted) == []
+
+
+def test_a_table_of_a_role_that_postgres_is_a_member_of_is_adopted(adoption: Adoption) -> None:
+    adoption.prepare(SIMPLE)
+    with adoption.project.connect(adoption.database, SUPERUSER) as admin:
+        admin.execute("alter table public.user_accounts owner to gateway")
+    assert adoption.run().returncode == ADOPTED
+    assert adoption.rows(
+        "select relowner::regrole::text, has_schema_privilege('gateway', 'accounts_before_adoption', 'usage')"
+        " from pg_class where oid = 'public.user_accounts'::regclass"
+    ) == [("postgres", False)]
 
 
 def test_references_from_uuid_columns_follow(adoption: Adoption) -> None:
