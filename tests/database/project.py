@@ -15,7 +15,6 @@ from edge_api.local.node import PROJECT
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion
 from edge_api.local.stack import MIGRATOR
 
-MIGRATIONS: Final = sorted((PROJECT / "supabase" / "migrations").glob("*.sql"))
 # What brings a clone back to the state before the migrations.
 REMOVE: Final = """
     drop schema accounts_private cascade;

@@ -1,7 +1,6 @@
 """The script that adopts a table user_accounts of a project's own: all of it or nothing, and nothing left open."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,11 +14,12 @@ from psycopg import errors, sql
 from edge_api.local.node import PROJECT, supabase
 from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
+from edge_api.migrations import copy, packaged
 from edge_api.verify import command, wanted
 from edge_api.verify.compare import Finding
 from tests.database import tap
 from tests.database.adopted import SHAPES, USERS, Account, Shape, user
-from tests.database.project import MIGRATIONS, REMOVE, Project
+from tests.database.project import REMOVE, Project
 from tests.database.test_policies import assert_passes
 from tests.support import acting_as
 
@@ -283,7 +283,7 @@ def test_what_fails_half_way_changes_nothing(adoption: Adoption, before: Literal
 
 def test_the_script_includes_every_migration_in_order() -> None:
     included = re.findall(r"^\\ir (\S+)$", SCRIPT.read_text(), re.MULTILINE)
-    assert [(SCRIPT.parent / path).resolve() for path in included] == MIGRATIONS
+    assert [(SCRIPT.parent / path).resolve() for path in included] == [migration.path for migration in packaged()]
 
 
 @every_shape
@@ -426,10 +426,13 @@ def test_a_user_is_removed_with_the_account_as_before(adoption: Adoption) -> Non
 def test_recorded_migrations_leave_verify_silent(
     project: Project, adoption: Adoption, expected: wanted.Wanted, tmp_path: Path
 ) -> None:
-    """Recorded as in the docs, in a folder of the project's own, they are what a push records."""
-    shutil.copytree(MIGRATIONS[0].parent, tmp_path / "supabase" / "migrations")
+    """Recorded as in the docs, among migrations of the project's own, they are what a push records."""
+    migrations = tmp_path / "supabase" / "migrations"
+    migrations.mkdir(parents=True)
+    (migrations / "20990101000000_orders.sql").write_text("select 1;")
+    copy(migrations, lambda _line: None)
+    versions = [file.name.partition("_")[0] for file in sorted(migrations.iterdir())[1:]]
     adoption.adopt(SIMPLE)
-    versions = [file.name.partition("_")[0] for file in MIGRATIONS]
     remote = project.cluster.url(MIGRATOR, with_password=False, database=adoption.database)
     supabase(
         [
@@ -439,7 +442,21 @@ def test_recorded_migrations_leave_verify_silent(
         env=project.cluster.password_environment(MIGRATOR),
         state=tmp_path,
     )
-    recorded = "select version, name, statements from supabase_migrations.schema_migrations order by version"
+    recorded = "select name, statements from supabase_migrations.schema_migrations order by version"
     with project.clone() as other, project.connect(other) as pushed:
         assert adoption.rows(recorded) == pushed.execute(recorded).fetchall()
     assert adoption.findings(expected) == []
+
+
+def test_a_new_database_from_the_projects_own_migrations_has_the_accounts(
+    adoption: Adoption, expected: wanted.Wanted, tmp_path: Path
+) -> None:
+    """The project creates its table, removes it as documented, and goes on with the copies."""
+    (removal,) = re.findall(r"`(drop table public\.user_accounts[^`]*)`", DEPLOY.read_text())
+    (tmp_path / "20990101000000_own_accounts.sql").write_text(SIMPLE.setup)
+    (tmp_path / "20990102000000_remove_user_accounts.sql").write_text(removal)
+    copy(tmp_path, lambda _line: None)
+    for file in sorted(tmp_path.iterdir()):
+        with adoption.connection.transaction():
+            adoption.connection.execute(file.read_bytes())
+    assert {finding.rule for finding in adoption.findings(expected)} == {"migration-missing"}
