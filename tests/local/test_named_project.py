@@ -31,7 +31,7 @@ insert into public.user_accounts (user_id, account_name) select id, 'Theirs' fro
 """
 IN_THE_DATABASE = "DATABASE_URL is not set: this test looks into the database"
 SIGNS_IN = "there is no Auth server at SUPABASE_URL: this test signs in there"
-LOCKS = "05_altered_table locks the table: not for a project that may be in use"
+LOCKS = "06_altered_table locks the table: not for a project that may be in use"
 
 
 @pytest.fixture(scope="module")
