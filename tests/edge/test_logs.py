@@ -270,13 +270,13 @@ def _call_everything(url: str, upstream: ScriptedUpstream, canary: Canaries) -> 
 
     for head in (
         f"{canary('no HTTP')}\r\n\r\n",
-        f"{canary('method')} /{canary('path')} HTTP/1.1\r\nHost: x\r\n\r\n",
-        f"GET /{canary('path')} HTTP/9.9\r\n{canary('header')}: x\r\n\r\n",
-        f"GET / HTTP/1.1\r\n{canary('a header without a colon')}\r\n\r\n",
-        f"GET /{canary('a long path') * 2000} HTTP/1.1\r\nHost: x\r\n\r\n",
-        f"GET / HTTP/1.1\r\nHost: x\r\nX-Long: {canary('a long header') * 2000}\r\n\r\n",
-        f"GET /\x80{canary('a path beyond ASCII')} HTTP/1.1\r\nHost: x\r\n\r\n",
-        f"GET / HTTP/1.1\r\nHost: {canary('host')}\r\nContent-Length: {canary('length')}\r\n\r\n",
+        f"{canary('method')} /{canary('path')} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        f"GET /{canary('path')} HTTP/9.9\r\nConnection: close\r\n{canary('header')}: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\nConnection: close\r\n{canary('a header without a colon')}\r\n\r\n",
+        f"GET /{canary('a long path') * 2000} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Long: {canary('a long header') * 2000}\r\n\r\n",
+        f"GET /\x80{canary('a path beyond ASCII')} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: {canary('host')}\r\nConnection: close\r\nContent-Length: {canary('length')}\r\n\r\n",
         f"GET /{canary('path')} HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\n"
         f"Upgrade: websocket\r\nSec-WebSocket-Key: {canary('key')}\r\n\r\n",
     ):
@@ -297,7 +297,7 @@ def test_nothing_that_a_user_or_supabase_sent_is_logged(tmp_path: Path, log_form
         with serving(tmp_path, upstream.url, key, **settings) as (url, child):
             upstream.keys = answering(200, bad_keys)
             answers = _call_everything(url, upstream, canary)
-            assert set(answers) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 431, 502, 503, 504}
+            assert set(answers) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 502, 503, 504}
         log = child.log.read_text()
     assert canary.in_(log) == []
     for event in ("Supabase failed", "Supabase answered in another shape", "Supabase answered what no call", "request"):
@@ -595,15 +595,6 @@ def test_a_well_formed_request_id_is_used_all_the_way_and_a_malformed_one_nowher
             assert upstream.calls[-1].headers["x-request-id"] == used
             assert requests_in(child.log, number)[-1]["request_id"] == used
         assert len(upstream.calls) == len(well_formed) + len(malformed)
-
-
-def test_a_request_that_is_no_http_is_found_in_the_log_by_the_id_in_its_answer(tmp_path: Path) -> None:
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    with serving(tmp_path, nowhere, "sb_publishable_abc") as (url, child):
-        answer = raw(url, b"no HTTP\r\n\r\n")
-        request_id = json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"]
-        child.wait_until(lambda: "Invalid HTTP" in child.log.read_text(), seconds=10)
-        assert request_id in child.log.read_text()
 
 
 def test_lines_of_requests_at_the_same_moment_are_not_mixed_up(tmp_path: Path) -> None:
