@@ -174,6 +174,8 @@ def configure(*, level: str, log_format: str | None) -> None:
             line = processor(None, "warning", line)
         return str(line)
 
+    # of no use here, and slow: https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # a line that cannot be formatted is lost, instead of printed with its arguments
     logging.basicConfig(handlers=[lines], level=max(lowest, logging.INFO), force=True)
     QueueListener(lines.lines, _StandardOutput(lines, render)).start()
