@@ -30,6 +30,7 @@ APPLICATION: Final = "edge_api.server:application"
 _BODY_SECONDS: Final = 10.0  # the application's bound for a request's body
 # Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is just being closed fails the request.
 _KEEP_ALIVE_SECONDS: Final = 75
+_WORKER_SECONDS: Final = 30  # for a worker to start or to give a sign of life, on a busy machine too
 
 
 class CannotListenError(Exception):
@@ -130,12 +131,10 @@ def _refuse_connections_at_end(listener: socket.socket) -> None:
 
 
 def _run(settings: Settings, factory: str, listener: socket.socket) -> None:
-    logger.info("listening", host=settings.edge_api_host, port=settings.edge_api_port)
-    listener.set_inheritable(True)
+    logger.info("starting", host=settings.edge_api_host, port=settings.edge_api_port)
     config = uvicorn.Config(
         factory,
         factory=True,
-        fd=listener.fileno(),
         workers=settings.edge_api_workers,
         http="httptools",
         ws="none",
@@ -146,6 +145,7 @@ def _run(settings: Settings, factory: str, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=_WORKER_SECONDS,
         # no request takes longer than receiving its body and calling Supabase
         timeout_graceful_shutdown=math.ceil(_BODY_SECONDS + settings.edge_upstream_timeout),
         proxy_headers=bool(settings.edge_trusted_proxies),
