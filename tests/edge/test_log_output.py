@@ -1,5 +1,6 @@
 """Standard output that takes no more lines: no request waits for it, and what is dropped is counted."""
 
+import asyncio
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from edge_api import logs, server
 from edge_api.local.processes import accepts_connections, free_port
 from tests.edge.test_serve import SERVE
 from tests.support import NO_CERTIFICATES
@@ -64,6 +66,8 @@ def test_a_full_disk_stops_no_request() -> None:
 def test_a_closed_standard_output_stops_no_request() -> None:
     closing = ("sh", "-c", 'exec "$@" >&-', "sh")
     with serving_to(subprocess.DEVNULL, *closing) as (client, process):
+        # else a socket would have taken its place, and be sent the log
+        assert Path(f"/proc/{process.pid}/fd/1").readlink() == Path(os.devnull)
         assert_serves_and_ends(client, process, requests=5)
 
 
@@ -123,15 +127,29 @@ def test_lines_that_find_no_room_are_counted_and_the_count_is_logged() -> None:
     assert errors == b""
 
 
-def test_the_last_lines_are_written_before_a_worker_ends(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with log.open("wb") as output, serving_to(output.fileno(), EDGE_API_WORKERS="2") as (client, process):
-        for number in range(50):
-            client.get("/healthz", headers={"X-Request-ID": f"request-{number}"})
-        process.terminate()
-        assert process.wait(20) == 0
-    ids = {json.loads(line).get("request_id") for line in log.read_text().splitlines()}
-    assert ids >= {f"request-{number}" for number in range(50)}
+def test_the_last_lines_are_written_before_a_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[bool] = []
+    monkeypatch.setattr(logs, "configure", lambda **_: None)
+    monkeypatch.setattr(logs, "flush", lambda: flushed.append(True))
+    monkeypatch.setenv("SUPABASE_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", "sb_publishable_abc")
+    app = server.application()
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            assert flushed == []
+
+    asyncio.run(live())
+    assert flushed == [True]
+
+
+def test_flushing_waits_for_a_reader_that_comes_late() -> None:
+    script = SCRIPT.replace("sys.stdin.readline()\n", "").replace("15_000", "2_000")
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"logged\n"
+        output, _ = process.communicate(timeout=30)
+    assert [json.loads(line)["event"] for line in output.splitlines()] == ["line"] * 2_000 + ["last"]
 
 
 def test_a_check_nobody_reads_still_tells_by_its_exit_code() -> None:

@@ -138,7 +138,9 @@ def test_a_request_that_finds_no_service_waits_for_it(tmp_path: Path, body: byte
     assert sum(b"Mine" in received.body for received in upstream.received) == (1 if body else 0)
 
 
-def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path, processes: str) -> None:
+    """New connections are refused meanwhile, so that the proxy tries again: nobody would serve them any more."""
     released = threading.Event()
 
     async def held(received: Received, writer: asyncio.StreamWriter) -> None:
@@ -146,7 +148,10 @@ def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path)
         await accounts(received, writer)
 
     request = f"POST {GET_OR_CREATE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-    with scripted_upstream(held) as upstream, serving(tmp_path, upstream.url, KEY) as (url, child):
+    with (
+        scripted_upstream(held) as upstream,
+        serving(tmp_path, upstream.url, KEY, EDGE_API_WORKERS=processes) as (url, child),
+    ):
         port = int(url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             connection.sendall(request)
