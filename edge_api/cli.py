@@ -2,28 +2,29 @@
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 
 def serve(factory: str | None = None, *, check: bool = False) -> int:
-    """Serve the API, or what another factory makes, in the foreground until SIGINT or SIGTERM.
+    """Serve the API, or what another factory creates, in the foreground until SIGINT or SIGTERM.
 
-    With `check`, say what would be served, and whether the project is ready for it, and serve nothing.
+    With `check`, print what would be served and whether the project is ready for it, and serve nothing.
+
+    Returns:
+        The exit code: 0, 1 if a check finds the project not ready, 2 for wrong settings, 3 if it cannot start.
     """
-    # What is imported stays: looking through it for garbage, again and again, would be a sixth of the time to start.
-    gc.disable()
+    _open_standard_streams()
+    # uvicorn finishes what is under way, then raises the signal again for the handler that was there before it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     from edge_api import server  # noqa: PLC0415
     from edge_api.settings import InvalidSettingsError, Settings  # noqa: PLC0415
 
-    gc.freeze()
-    gc.enable()
-    # uvicorn ends what is under way, then raises the signal again for whoever was there before it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings.from_environment()
         if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
@@ -34,12 +35,23 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
     except InvalidSettingsError as error:
         print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
         return 2
+    except server.CannotListenError as error:
+        print(f"edge-api: {error}", file=sys.stderr)
+        return 3
     from edge_api.check import check as check_project  # noqa: PLC0415
 
     ready, lines = asyncio.run(check_project(settings))
-    print(lines, flush=True)
-    # the HTTP client's threads may not have let go of the interpreter yet, which would abort as it ends
+    with suppress(OSError):  # nobody reads it; the exit code tells
+        print(lines, flush=True)
+    # a thread of the HTTP client outlives it, cannot be waited for, and aborts an interpreter that ends by itself
     os._exit(0 if ready else 1)
+
+
+def _open_standard_streams() -> None:
+    """Open those that are closed: the next socket would take the place of standard output, and get the log."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def verify(output_format: str) -> int:

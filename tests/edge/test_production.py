@@ -1,12 +1,7 @@
 """What an operator does with `edge-api serve`: check it, restart it under load, kill it, read about its settings."""
 
-import asyncio
 import re
-import signal
-import socket
 import subprocess
-import threading
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,15 +10,13 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from edge_api import server
 from edge_api.local.node import PROJECT
-from edge_api.local.processes import accepts_connections, free_port
+from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import Settings
-from tests.edge.scripted import Received, answering, scripted_upstream
-from tests.edge.test_failures_scripted import KEY, ROW_AND_CREATED, TOKEN
+from tests.edge.scripted import answering, scripted_upstream
+from tests.edge.test_failures_scripted import KEY
 from tests.edge.test_serve import SERVE, serving, workers
-from tests.support import GET_OR_CREATE
 
 
 def check(url: str, key: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -64,79 +57,6 @@ def test_what_is_at_fault_is_said(tmp_path: Path, status: int, body: object, cod
 def test_check_refuses_wrong_settings() -> None:
     done = check(f"http://127.0.0.1:{free_port()}", "sb_secret_x")
     assert (done.returncode, done.stdout) == (2, "")
-
-
-def replaced(parent: psutil.Process, before: set[int]) -> bool:
-    now = workers(parent)
-    return len(now) == 2 and not now & before
-
-
-@pytest.mark.parametrize("keep_alive", [True, False], ids=["kept connections", "a connection a call"])
-def test_no_call_is_lost_while_workers_are_replaced(tmp_path: Path, keep_alive: bool) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"} | ({} if keep_alive else {"Connection": "close"})
-    done = threading.Event()
-    answers: list[int | str] = []
-    with (
-        scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
-        serving(tmp_path, upstream.url, KEY, EDGE_API_WORKERS="2") as (url, child),
-    ):
-        parent = psutil.Process(child.pid)
-        child.wait_until(lambda: len(workers(parent)) == 2, seconds=30)
-
-        def call() -> None:
-            with httpx.Client(headers=headers, trust_env=False) as client:
-                while not done.is_set():
-                    try:
-                        answers.append(client.post(f"{url}{GET_OR_CREATE}").status_code)
-                    except httpx.HTTPError as error:
-                        answers.append(repr(error))
-
-        callers = [threading.Thread(target=call) for _ in range(4)]
-        for caller in callers:
-            caller.start()
-        try:
-            for _ in range(2):
-                before = workers(parent)
-                parent.send_signal(signal.SIGHUP)
-                child.wait_until(partial(replaced, parent, before), seconds=30)
-        finally:
-            done.set()
-            for caller in callers:
-                caller.join(timeout=30)
-    assert len(answers) > 50
-    assert set(answers) == {200}
-
-
-@pytest.mark.parametrize("used", [True, False], ids=["after a first call", "without a first call"])
-def test_a_call_that_is_sent_as_the_server_leaves_is_answered(tmp_path: Path, used: bool) -> None:
-    at_once = answering(200, [ROW_AND_CREATED])
-
-    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(2 * server._LINGER_SECONDS)  # Supabase's, not this test's: longer than idle ones may stay
-        await at_once(received, writer)
-
-    request = f"POST {GET_OR_CREATE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-    with (
-        scripted_upstream(at_once) as upstream,
-        serving(tmp_path, upstream.url, KEY) as (url, child),
-        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection,
-    ):
-        if used:
-            connection.sendall(request)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        else:
-            assert httpx.get(f"{url}/healthz").status_code == 200  # so that the connection before it is accepted
-        upstream.script = slow
-        psutil.Process(child.pid).terminate()
-        child.wait_until(lambda: not accepts_connections(int(url.rpartition(":")[2])), seconds=10)
-        connection.sendall(request)
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"connection: close" in answer.lower()
-        child.stop(grace_seconds=10)
-        assert child.exit_code() == 0
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

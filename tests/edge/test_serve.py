@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
 
+from edge_api import logs, server
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import InvalidSettingsError, Settings
@@ -196,6 +199,67 @@ def test_workers_are_replaced_when_they_end_and_when_asked_to_and_end_with_their
         child.stop(grace_seconds=15)
         assert child.exit_code() == 0
         assert not psutil.wait_procs(everyone, timeout=5)[1]
+
+
+def test_an_address_in_use_is_named_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        failed = subprocess.run(
+            SERVE, env={**COMPLETE, "EDGE_API_PORT": str(port)}, capture_output=True, text=True, timeout=30, check=False
+        )
+    assert failed.returncode == 3
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("edge-api: cannot listen")
+    assert str(port) in line
+    assert "EDGE_API_PORT" in line
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("host", "families"), [("::", {"127.0.0.1", "[::1]"}), ("127.0.0.1", {"127.0.0.1"})])
+def test_it_listens_where_it_is_told_to(tmp_path: Path, host: str, families: set[str], processes: str) -> None:
+    settings = {"EDGE_API_HOST": host, "EDGE_API_WORKERS": processes}
+    with serving(tmp_path, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc", **settings) as (url, _):
+        port = url.rpartition(":")[2]
+        reached = set()
+        for address in ("127.0.0.1", "[::1]"):
+            with suppress(httpx.ConnectError):
+                assert httpx.get(f"http://{address}:{port}/healthz", verify=NO_CERTIFICATES).status_code == 200
+                reached.add(address)
+    assert reached == families
+
+
+def test_a_trusted_ipv4_proxy_is_one_on_a_socket_for_both_families() -> None:
+    assert server.as_seen(("127.0.0.1", "10.0.0.0/8", "fd00::/8")) == [
+        "127.0.0.1",
+        "10.0.0.0/8",
+        "fd00::/8",
+        "::ffff:127.0.0.1/128",
+        "::ffff:10.0.0.0/104",
+    ]
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_application_that_cannot_start_is_3(tmp_path: Path, processes: str) -> None:
+    script = "import sys; from edge_api import cli; sys.exit(cli.serve('edge_api.server:no_such_factory'))"
+    failed = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**COMPLETE, "EDGE_API_PORT": str(free_port()), "EDGE_API_WORKERS": processes},
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=50,
+        check=False,
+    )
+    assert failed.returncode == 3
+    assert b"Traceback" not in failed.stdout + failed.stderr
+
+
+def test_idle_connections_outlive_those_that_proxies_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nginx keeps one for 60 s: one that is closed here first would fail the request that is sent on it."""
+    served: list[uvicorn.Config] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, **_: served.append(self.config))
+    monkeypatch.setattr(logs, "configure", lambda **_: None)
+    server.serve(read(monkeypatch, {**COMPLETE, "EDGE_API_PORT": str(free_port())}))
+    assert served[0].timeout_keep_alive > 60
 
 
 def test_what_is_not_used_is_not_imported() -> None:

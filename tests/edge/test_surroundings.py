@@ -12,8 +12,8 @@ import pytest
 
 from edge_api.settings import InvalidSettingsError
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
-from tests.edge.test_logs import Canaries, raw, serving_more
-from tests.edge.test_serve import COMPLETE, read, serving
+from tests.edge.test_logs import Canaries, serving_more
+from tests.edge.test_serve import COMPLETE, read
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
 
 ALLOWED = "https://app.example.com"
@@ -126,18 +126,6 @@ def test_no_answer_is_kept_guessed_at_or_names_its_server(edges: Callable[..., C
     assert len(answer.headers.get_list("X-Request-ID")) == 1
     assert "Server" not in answer.headers
     assert "X-Powered-By" not in answer.headers
-
-
-@pytest.mark.parametrize(
-    "sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 40_000], ids=["no HTTP", "a long head"]
-)
-def test_neither_is_the_answer_to_what_is_no_request(tmp_path: Path, sent: bytes) -> None:
-    with serving(tmp_path, COMPLETE["SUPABASE_URL"], "sb_publishable_abc") as (url, _):
-        head = raw(url, sent).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
-    assert b"content-type: application/problem+json" in head
-    assert not any(line.startswith(b"server:") for line in head)
-    assert b"cache-control: no-store" in head
-    assert b"x-content-type-options: nosniff" in head
 
 
 # Other origins --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""Users, and Caddy in front of an edge of its own, for the tests of what hostile clients send."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from edge_api.local.processes import Child
+from edge_api.local.stack import MIGRATOR, Stack
+from tests.edge.caddy import Front, caddy
+from tests.edge.test_serve import serving
+from tests.support import ACCOUNTS, NO_CERTIFICATES, User, sign_up
+
+
+@pytest.fixture(scope="module")
+def edge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Child]]:
+    with serving(tmp_path_factory.mktemp("edge"), stack.supabase_url, stack.keys.publishable) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def front(edge: tuple[str, Child]) -> Iterator[Front]:
+    with caddy(edge[0].removeprefix("http://")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client_of(stack: Stack) -> Iterator[Callable[[], User]]:
+    with ExitStack() as clients:
+        yield lambda: sign_up(
+            stack, clients.enter_context(httpx.Client(base_url=stack.api_url, timeout=30, verify=NO_CERTIFICATES))
+        )
+
+
+@pytest.fixture(scope="module")
+def nameless(client_of: Callable[[], User]) -> User:
+    return client_of()
+
+
+@pytest.fixture
+def newcomer(stack: Stack, nameless: User) -> User:
+    """A user without an account. Not one for each test: most of them leave no trace."""
+    with stack.cluster.connect(MIGRATOR) as connection:
+        connection.execute("delete from public.user_accounts where user_id = %s", [nameless.id])
+    return nameless
+
+
+@pytest.fixture(scope="module")
+def owner(client_of: Callable[[], User]) -> User:
+    """A user with an account."""
+    user = client_of()
+    assert user.api.post(ACCOUNTS, json={"account_name": "Before"}).status_code == 201
+    return user
+
+
+@pytest.fixture(scope="module")
+def stranger(client_of: Callable[[], User]) -> User:
+    """Another user with an account."""
+    user = client_of()
+    assert user.api.post(ACCOUNTS, json={"account_name": "Hidden"}).status_code == 201
+    return user

@@ -1,0 +1,112 @@
+"""HTTP/1.1 as bytes, over TLS: what no client library would send."""
+
+import json
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import parse_headers
+from typing import Any, BinaryIO, Final
+
+from edge_api.errors import title
+from edge_api.local.stack import Stack
+from tests.edge.caddy import SITE, Front
+from tests.edge.test_errors import assert_tells_nothing_of_the_inside
+from tests.support import User
+
+CLOSED: Final = 0  # in place of a status: the connection ended without a response
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+NO_ANSWER: Final = Answer(CLOSED, {}, b"")
+
+
+def read_answer(stream: BinaryIO, *, to_head: bool = False) -> Answer:
+    """The next response of a connection; NO_ANSWER if it has ended."""
+    try:
+        line = stream.readline()
+        if not line:
+            return NO_ANSWER
+        version, status, _ = line.decode("latin-1").split(" ", 2)
+        assert version in {"HTTP/1.1", "HTTP/1.0"}
+        headers = {name.lower(): value for name, value in parse_headers(stream).items()}
+        if status == "100":
+            return Answer(100, headers, b"")
+        assert "transfer-encoding" not in headers
+        if "content-length" not in headers:  # Go's own refusals end with the connection
+            assert headers["connection"] == "close"
+            return Answer(int(status), headers, stream.read())
+        return Answer(int(status), headers, b"" if to_head else stream.read(int(headers["content-length"])))
+    except (ConnectionError, ssl.SSLError):  # it closed with some of the request unread
+        return NO_ANSWER
+
+
+class Connection:
+    """A connection to the public side that sends anything."""
+
+    def __init__(self, front: Front, *, receive_buffer: int | None = None) -> None:
+        plain = socket.socket()
+        plain.settimeout(25)
+        if receive_buffer is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.connect(("127.0.0.1", front.port))
+        self.socket = front.context.wrap_socket(plain, server_hostname=SITE)
+        self.stream = self.socket.makefile("rb")
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        with suppress(ConnectionError, ssl.SSLError):  # it had enough; its response may be there
+            self.socket.sendall(data)
+
+    def answer(self, *, to_head: bool = False) -> Answer:
+        return read_answer(self.stream, to_head=to_head)
+
+
+def request(  # a request as bytes, with a token unless it is None
+    token: str | None, method: bytes, target: bytes, *fields: bytes, body: bytes = b"", version: bytes = b"HTTP/1.1"
+) -> bytes:
+    authorization = [] if token is None else [b"Authorization: Bearer " + token.encode()]
+    lines = [b" ".join(part for part in (method, target, version) if part), b"Host: localhost", *authorization, *fields]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def ask(front: Front, data: bytes, *, then_leave: bool = False) -> Answer:
+    """The response to what is sent on a connection of its own."""
+    with Connection(front) as connection:
+        connection.send(data)
+        return NO_ANSWER if then_leave else connection.answer()
+
+
+def assert_refusal(answer: Answer, stack: Stack, user: User, *, to_head: bool = False) -> None:
+    """A problem document, or what Go says to what is no HTTP, or the end; nothing of the inside in either."""
+    if answer is NO_ANSWER:
+        return
+    assert answer.status >= 400
+    assert_tells_nothing_of_the_inside(answer.body.decode(), stack, user)
+    if answer.headers.get("content-type", "text/plain").startswith("text/plain"):
+        assert answer.status in {400, 417, 431, 501, 505}
+        assert answer.headers["connection"] == "close"
+        return
+    assert answer.headers["content-type"] == "application/problem+json"
+    if to_head:
+        assert answer.body == b""
+        return
+    problem = answer.json()
+    assert (problem["status"], problem["title"]) == (answer.status, title(HTTPStatus(answer.status)))
+    assert problem["request_id"] == answer.headers["x-request-id"]
