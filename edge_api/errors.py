@@ -85,11 +85,14 @@ class NotAUserError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """The database refuses the user."""
+    """The database refuses the user: the account is inactive, or the sign-in anonymous."""
 
     status = HTTPStatus.FORBIDDEN
     code = "permission_denied"
-    detail = "This user may not do that. An anonymous sign-in cannot make or change accounts."
+    detail = (
+        "You may not do that: an account that has been switched off cannot be changed, and an anonymous sign-in cannot "
+        "create or change accounts."
+    )
 
 
 class NotFoundError(ApiError):

@@ -10,7 +10,13 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 
 from edge_api import strict_json
-from edge_api.errors import BodyTimeoutError, BodyTooLargeError, UnsupportedMediaTypeError
+from edge_api.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    InvalidField,
+    InvalidRequestError,
+    UnsupportedMediaTypeError,
+)
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _BODY_SECONDS: Final = 10.0
@@ -60,6 +66,7 @@ class GuardedRoute(APIRoute):
         """The handler with the guard in front."""
         handler = super().get_route_handler()
         takes_body = self.body_field is not None
+        refuses_body = not takes_body and "GET" not in (self.methods or ())  # of a GET, it has no meaning: RFC 9110
 
         async def guarded(request: Request) -> Response:
             request = _BoundedRequest(request.scope, request.receive)
@@ -71,6 +78,10 @@ class GuardedRoute(APIRoute):
                         body = await request.body()
                 except TimeoutError:
                     raise BodyTimeoutError from None
+                if body and refuses_body:
+                    raise InvalidRequestError(
+                        InvalidField(loc=["body"], msg="This request takes no body", type="body_not_allowed")
+                    )
                 if takes_body and body and not _is_plain_json(request.headers):
                     raise UnsupportedMediaTypeError
             return await handler(request)

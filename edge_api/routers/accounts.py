@@ -101,12 +101,12 @@ async def _rpc(request: Request, function: Function[T], **params: str) -> T:
 @router.post(
     "/get-or-create",
     summary="Get your account, making it if need be",
-    responses={200: {"links": _links("/account/id")}},
+    responses={200: {"links": _links("/account/id")}, **documented(InvalidRequestError)},
 )
 async def get_or_create_account(request: Request) -> GetOrCreateAccountResponse:
     """Your account; if you have none, one named "Default Alpaca Account" is made.
 
-    Safe to call any number of times, also at the same moment. Takes no body.
+    Safe to call any number of times, also at the same moment. Takes no body: any body is refused.
     """
     (account,) = await _rpc(request, _GET_OR_CREATE)
     return GetOrCreateAccountResponse(account=account, created=account.created)

@@ -41,9 +41,26 @@ def test_an_account_has_exactly_the_documented_fields(user: User) -> None:
         assert abs(datetime.now(UTC) - time) < timedelta(minutes=5)
 
 
-def test_get_or_create_takes_no_notice_of_a_body(user: User) -> None:
-    answer = user.api.post(GET_OR_CREATE, json={"default_name": "Mine"})
-    assert answer.json()["account"]["account_name"] == "Default Alpaca Account"
+@pytest.mark.parametrize("body", [b"{}", b'{"default_name": "Mine"}', b"null", b" ", b"no JSON"])
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
+def test_get_or_create_refuses_any_body(stack: Stack, user: User, body: bytes, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = user.api.post(GET_OR_CREATE, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["errors"] == [
+        {"loc": ["body"], "msg": "This request takes no body", "type": "body_not_allowed"}
+    ]
+    assert stored_accounts(stack, user.id) == []
+
+
+def test_get_or_create_takes_a_body_of_no_bytes(user: User) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert user.api.post(GET_OR_CREATE, content=b"", headers=headers).status_code == 200
+    assert user.api.post(GET_OR_CREATE, content=iter([b""]), headers=headers).status_code == 200
+
+
+def test_a_get_takes_no_notice_of_a_body(user: User) -> None:
+    assert user.api.request("GET", ACCOUNTS, json={}).status_code == 200
 
 
 def test_create_answers_201_with_the_path_of_the_account(user: User) -> None:

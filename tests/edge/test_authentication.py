@@ -112,6 +112,7 @@ def test_an_anonymous_sign_in_reads_and_writes_nothing(stack: Stack, user: User)
     ):
         assert answer.status_code == 403
         assert answer.json()["code"] == "permission_denied"
+        assert "anonymous sign-in cannot create or change accounts" in answer.json()["detail"]
     assert stored_accounts(stack, user.id) == []
 
 

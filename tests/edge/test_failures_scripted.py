@@ -601,6 +601,13 @@ def test_an_error_of_supabase_is_translated_by_its_code(edge: Edge, status: int,
     assert received == 1
 
 
+def test_the_owner_of_an_inactive_account_is_told_why_it_cannot_be_changed(edge: Edge) -> None:
+    """The database raises 42501 then, as for an anonymous sign-in: the text names both."""
+    answer, _ = edge.with_fault(CALLS["rename"], error(403, {"code": "42501", "message": MARK}))
+    assert_problem(answer, 403, "permission_denied")
+    assert "an account that has been switched off cannot be changed" in answer.json()["detail"]
+
+
 def test_each_code_of_the_table_is_tried_here() -> None:
     assert set(errors._BY_CODE) <= {sqlstate for _, sqlstate in CODES}
 

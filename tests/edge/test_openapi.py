@@ -15,7 +15,7 @@ from edge_api.schemas import account_schemas
 EXPECTED = {
     ("get", "/api/accounts"): {200, 401, 403, 408, 413, 502, 503, 504},
     ("post", "/api/accounts"): {201, 401, 403, 408, 409, 413, 415, 422, 502, 503, 504},
-    ("post", "/api/accounts/get-or-create"): {200, 401, 403, 408, 413, 502, 503, 504},
+    ("post", "/api/accounts/get-or-create"): {200, 401, 403, 408, 413, 422, 502, 503, 504},
     ("get", "/api/accounts/{account_id}"): {200, 401, 403, 404, 408, 413, 422, 502, 503, 504},
     ("patch", "/api/accounts/{account_id}"): {200, 401, 403, 404, 408, 413, 415, 422, 502, 503, 504},
     ("get", "/healthz"): {200},
