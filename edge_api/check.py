@@ -1,10 +1,9 @@
 """`edge-api serve --check`: what would be served, and whether the project is ready for it."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from edge_api import telemetry
-from edge_api.errors import ApiError
 from edge_api.routers.health import Readiness
 from edge_api.settings import Settings
 from edge_api.upstream import Supabase
@@ -13,23 +12,11 @@ from edge_api.upstream import Supabase
 _SECONDS: Final = 30.0
 
 
-async def _project(settings: Settings) -> tuple[bool, str, str]:
-    """Whether the project is ready, what it says, and how tokens are checked."""
+async def _project(settings: Settings) -> tuple[bool, str]:
+    """Whether the project is ready, and what it says."""
     async with Supabase.connect(settings) as supabase:
         problem = await Readiness(supabase).problem()
-        try:
-            answer: Any = await supabase.published_keys()
-            keys = answer.get("keys") if isinstance(answer, dict) else None
-        except ApiError:
-            tokens = "the project's signing keys cannot be read now; until they can, Supabase alone checks"
-        else:
-            names = ", ".join(sorted({str(key.get("alg")) for key in keys or () if isinstance(key, dict)}))
-            tokens = (
-                f"checked here against the project's signing keys ({names}), then by Supabase"
-                if names
-                else "checked by Supabase alone: the project publishes no signing keys"
-            )
-    return problem is None, "ready" if problem is None else f"{problem.code}: {problem.detail}", tokens
+    return problem is None, "ready" if problem is None else f"{problem.code}: {problem.detail}"
 
 
 async def check(settings: Settings) -> tuple[bool, str]:
@@ -40,9 +27,9 @@ async def check(settings: Settings) -> tuple[bool, str]:
     """
     try:
         async with asyncio.timeout(_SECONDS):
-            ready, project, tokens = await _project(settings)
+            ready, project = await _project(settings)
     except TimeoutError:
-        ready, project, tokens = False, f"no answer within {_SECONDS:g} s", "not known"
+        ready, project = False, f"no response within {_SECONDS:g} s"
     metrics = "off"
     if settings.edge_metrics_port is not None:
         metrics = f"http://{settings.edge_metrics_host}:{settings.edge_metrics_port}/metrics"
@@ -51,8 +38,6 @@ async def check(settings: Settings) -> tuple[bool, str]:
         "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, "
         f"{workers} worker{'s' if workers > 1 else ''}",
         "project": f"{settings.supabase_url}: {project}",
-        "tokens": tokens,
-        "issuer": settings.edge_token_issuer or f"{settings.supabase_url}/auth/v1",
         "limits": f"of each worker: {settings.edge_upstream_connections} connections to Supabase, "
         f"{settings.edge_upstream_waiting} calls may wait, {settings.edge_upstream_timeout:g} s a call",
         "CORS": ", ".join(settings.edge_cors_origins) or "no pages of other origins",

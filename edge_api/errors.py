@@ -178,10 +178,6 @@ class FunctionMissingError(BadUpstreamError):
     """The project lacks a function that its migrations make."""
 
 
-class PathMissingError(BadUpstreamError):
-    """The project has nothing at this path: not the REST or Auth server that belongs there."""
-
-
 class KeyRefusedError(BadUpstreamError):
     """The project's gateway lets nobody in with this publishable key."""
 
@@ -240,7 +236,6 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "57P03": UpstreamUnavailableError,  # cannot_connect_now
 }
 _BY_STATUS: dict[int, type[ApiError]] = {
-    HTTPStatus.NOT_FOUND: PathMissingError,
     HTTPStatus.TOO_MANY_REQUESTS: UpstreamUnavailableError,
     HTTPStatus.BAD_GATEWAY: UpstreamUnavailableError,
     HTTPStatus.SERVICE_UNAVAILABLE: UpstreamUnavailableError,

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 
 from edge_api import strict_json
+from edge_api.auth import authenticate
 from edge_api.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -59,7 +60,7 @@ class GuardedRoute(APIRoute):
     """A route for signed-in users: looks at the token first, then at the body's size and type, then at its content.
 
     FastAPI by itself parses the body before any dependency runs, and so would tell strangers about their JSON.
-    The caller is left in `request.state.caller`.
+    The user is left in `request.state.user`.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -70,7 +71,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             request = _BoundedRequest(request.scope, request.receive)
-            request.state.caller = await request.state.authenticate(request)
+            request.state.user = authenticate(request)
             # without either there is no body: RFC 9112, 6.3
             if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
                 try:

@@ -12,8 +12,6 @@ from edge_api import __version__, docs, errors, telemetry
 from edge_api.middleware import RequestMiddleware
 from edge_api.routers import accounts, health
 from edge_api.settings import Settings
-from edge_api.signing_keys import SigningKeys
-from edge_api.tokens import Authenticator
 from edge_api.upstream import Supabase
 
 DESCRIPTION = """\
@@ -27,7 +25,6 @@ class State(TypedDict):
     """What lives as long as the application, found in `request.state`."""
 
     supabase: Supabase
-    authenticate: Authenticator
     readiness: health.Readiness
 
 
@@ -68,12 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         try:
-            async with project.connect(settings) as supabase, SigningKeys(supabase.published_keys) as keys:
-                yield {
-                    "supabase": supabase,
-                    "authenticate": Authenticator(settings, keys),
-                    "readiness": health.Readiness(supabase),
-                }
+            async with project.connect(settings) as supabase:
+                yield {"supabase": supabase, "readiness": health.Readiness(supabase)}
         finally:
             for observer in observers:
                 observer.close()

@@ -31,7 +31,6 @@ from edge_api.errors import (
     FunctionMissingError,
     InvalidTokenError,
     OverloadedError,
-    PathMissingError,
     PermissionDeniedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
@@ -45,9 +44,7 @@ T = TypeVar("T")
 # Below the 5 s after which Node servers (the embedded gateway) close an idle connection: one that the other side is
 # closing just now would cost a call. Hosted gateways wait longer.
 _KEEPALIVE_SECONDS: Final = 4.0
-# Callers wait for the first keys.
-_KEYS_SECONDS: Final = 3.0
-# An answer here is one account of 1 KiB, or the project's keys.
+# A response here is one account of 1 KiB.
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _ERROR_CODE: Final = re.compile(r"[0-9A-Z]{5,10}")  # PostgREST's, or an SQLSTATE; anything else could be anything
 _REQUEST: Final = httpx.Request("POST", "")  # the library looks here for a wish to count rows, which is never made
@@ -107,21 +104,17 @@ class _Transport(httpx.AsyncClient):
         self._seconds = seconds
 
     async def request(self, method: str, url: httpx.URL | str, **kwargs: Any) -> httpx.Response:  # noqa: ANN401 - httpx has a dozen
-        """Make a request. Of httpx's arguments it takes `content`, `headers` and `timeout` (seconds, all in all).
+        """Make a request. Of httpx's arguments it takes `content` and `headers`.
 
         Raises:
             ApiError: the answer is no success, or there is none.
         """
-        seconds = self._seconds
         since = time.monotonic()
         request = self._client.request(method, str(url))
         if "headers" in kwargs:
             request = request.headers(kwargs["headers"])
         if kwargs.get("content"):
             request = request.body_bytes(kwargs["content"])
-        if "timeout" in kwargs:
-            seconds = kwargs["timeout"]
-            request = request.timeout(timedelta(seconds=seconds))
         try:
             async with request.build_streamed() as answer:
                 status, content = answer.status, bytes(await answer.body_reader.read(_MAX_ANSWER_BYTES + 1) or b"")
@@ -131,7 +124,7 @@ class _Transport(httpx.AsyncClient):
             raise UpstreamUnavailableError from error
         except RequestTimeoutError as error:
             # both the time for connecting and the whole time are reported as the former
-            is_whole = isinstance(error, ReadTimeoutError) or time.monotonic() - since >= seconds
+            is_whole = isinstance(error, ReadTimeoutError) or time.monotonic() - since >= self._seconds
             raise (UpstreamTimeoutError if is_whole else UpstreamUnavailableError) from error
         except RequestError as error:  # no HTTP, or an answer that breaks off
             raise BadUpstreamError from error
@@ -254,22 +247,6 @@ class Supabase:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         return headers
-
-    async def published_keys(self) -> object:
-        """The keys that users' tokens are signed with: a JSON Web Key Set. Empty where there is no Auth server.
-
-        Raises:
-            ApiError: there is no such answer.
-        """
-        try:
-            answer = await self._transport.request(
-                "GET",
-                f"{self._url}/auth/v1/.well-known/jwks.json",
-                timeout=min(self._timeout, _KEYS_SECONDS),
-            )
-            return answer.json()
-        except PathMissingError:
-            return {"keys": []}
 
     async def has_function(self, function: str, params: dict[str, str]) -> bool:
         """Whether the project has the SQL function: without a token, an existing one refuses to run.

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response, status
 from pydantic import Field, TypeAdapter
 from structlog.contextvars import bind_contextvars
 
+from edge_api.auth import User
 from edge_api.errors import (
     AccountExistsError,
     AccountNotFoundError,
@@ -34,7 +35,6 @@ from edge_api.schemas.account_schemas import (
     RenameAccountRequest,
     UserAccountResponse,
 )
-from edge_api.tokens import Caller
 from edge_api.upstream import Function, Supabase
 
 T = TypeVar("T")
@@ -92,9 +92,9 @@ async def _rpc(request: Request, function: Function[T], **params: str) -> T:
     """Call an SQL function on behalf of the user whose request this is; raises ApiError."""
     state = request.state
     supabase: Supabase = state.supabase
-    caller: Caller = state.caller
-    answer = await supabase.rpc(function, params, token=caller.token, request_id=state.request_id)
-    bind_contextvars(user_id=caller.user_id)  # Supabase accepted the token
+    user: User = state.user
+    answer = await supabase.rpc(function, params, token=user.token, request_id=state.request_id)
+    bind_contextvars(user_id=str(user.id))  # Supabase accepted the token
     return answer
 
 

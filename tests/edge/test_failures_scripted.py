@@ -212,7 +212,7 @@ class Edge:
         self.upstream.script = fault
         self.upstream.received.clear()
         answer = self.make(call)
-        received = len(self.upstream.calls)
+        received = len(self.upstream.received)
         self.upstream.script = healthy
         assert self.make(call).status_code == call.status, "the call after the fault"
         assert self.process.exit_code() is None
@@ -517,7 +517,7 @@ def test_what_does_no_harm_is_tried_once_more(edge: Edge, fault: str, kind: str)
     answer, received = edge.with_fault(CALLS[kind], first(BROKEN[fault]))
     assert answer.status_code == CALLS[kind].status
     assert received == 2
-    tries = edge.upstream.calls[:2]
+    tries = edge.upstream.received[:2]
     assert tries[0].body == tries[1].body
     assert {request.headers["authorization"] for request in tries} == {f"Bearer {TOKEN}"}
 
@@ -728,8 +728,8 @@ def test_readiness_costs_supabase_5_calls_a_second_whoever_asks(edge: Edge) -> N
     answers = asyncio.run(ask_200_times())
     seconds = math.ceil(time.monotonic() - since)
     assert [answer.status_code for answer in answers] == [200] * 200
-    assert len(edge.upstream.calls) <= 5 * (1 + seconds)
-    assert all("authorization" not in request.headers for request in edge.upstream.calls)
+    assert len(edge.upstream.received) <= 5 * (1 + seconds)
+    assert all("authorization" not in request.headers for request in edge.upstream.received)
 
 
 NOT_READY: Final[dict[str, Script]] = {
@@ -770,7 +770,7 @@ def test_calls_beyond_the_bound_are_refused_at_once(tmp_path: Path) -> None:
             assert len(waiting) == 5
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get(ACCOUNTS)).json()["code"] == "overloaded"
-            assert len(edge.upstream.calls) <= 2
+            assert len(edge.upstream.received) <= 2
             gate.open()
             return await asyncio.gather(*waiting)
 
@@ -785,7 +785,7 @@ def test_calls_beyond_the_bound_are_refused_at_once(tmp_path: Path) -> None:
         answers = asyncio.run(call_30_times(edge, gate))
         assert [answer.status_code for answer in answers] == [200] * 5
         assert gate.most_held == 2
-        assert len(edge.upstream.calls) == 5
+        assert len(edge.upstream.received) == 5
         assert [edge.make(call).status_code for call in CALLS.values()] == [call.status for call in CALLS.values()]
 
 

@@ -289,13 +289,10 @@ def _call_everything(url: str, upstream: ScriptedUpstream, canary: Canaries) -> 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_nothing_that_a_user_or_supabase_sent_is_logged(tmp_path: Path, log_format: str) -> None:
     canary = Canaries()
-    bad_keys = {"keys": [{"kty": "RSA", "kid": canary("key id"), "n": canary("modulus"), "e": "AQAB"}]}
     with scripted_upstream() as upstream:
-        upstream.keys = answering(500, {"message": canary("keys: message"), "code": canary("keys: code")})
         settings = {"EDGE_UPSTREAM_TIMEOUT": "0.2", "EDGE_LOG_LEVEL": "debug", "EDGE_LOG_FORMAT": log_format}
         key = f"sb_publishable_{canary('the publishable key')}"
         with serving(tmp_path, upstream.url, key, **settings) as (url, child):
-            upstream.keys = answering(200, bad_keys)
             answers = _call_everything(url, upstream, canary)
             assert set(answers) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 431, 502, 503, 504}
         log = child.log.read_text()
@@ -527,7 +524,7 @@ LINES: dict[str, tuple[str, str, Mapping[str, str], Script | None, str | None, i
     "a list": ("GET", ACCOUNTS, {}, None, ACCOUNTS, 200, ACCEPTED),
     "no such account": ("GET", ID, {}, None, ID_ROUTE, 404, ACCEPTED),
     "no token": ("GET", ID, {"Authorization": ""}, None, ID_ROUTE, 401, set()),
-    "a bad token": ("GET", ID, {"Authorization": "Bearer a.b.c"}, None, ID_ROUTE, 401, {"refused"}),
+    "a bad token": ("GET", ID, {"Authorization": "Bearer a.b.c"}, None, ID_ROUTE, 401, set()),
     "a token that Supabase refuses": (
         "GET",
         ACCOUNTS,
@@ -593,9 +590,9 @@ def test_a_well_formed_request_id_is_used_all_the_way_and_a_malformed_one_nowher
             used = answer.headers["X-Request-ID"]
             assert (used == wanted) == (wanted in well_formed)
             assert wanted in well_formed or UUID(used).hex == used
-            assert upstream.calls[-1].headers["x-request-id"] == used
+            assert upstream.received[-1].headers["x-request-id"] == used
             assert requests_in(child.log, number)[-1]["request_id"] == used
-        assert len(upstream.calls) == len(well_formed) + len(malformed)
+        assert len(upstream.received) == len(well_formed) + len(malformed)
 
 
 def test_a_request_that_is_no_http_is_found_in_the_log_by_the_id_in_its_answer(tmp_path: Path) -> None:

@@ -328,8 +328,6 @@ def test_unless_the_proxy_is_a_trusted_one(tmp_path: Path, trusted: str) -> None
         ("EDGE_UPSTREAM_WAITING", "10001"),
         ("EDGE_UPSTREAM_WAITING", "some"),
         ("EDGE_UPSTREAM_WAITING", "1.5"),
-        ("EDGE_TOKEN_ALLOW_HS256", "perhaps"),
-        ("EDGE_TOKEN_ALLOW_HS256", "HS256"),
     ],
 )
 def test_a_wrong_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -350,7 +348,6 @@ def test_lists_are_split_at_commas_and_may_be_empty(monkeypatch: pytest.MonkeyPa
 def test_nothing_is_open_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": "", "EDGE_TRUSTED_PROXIES": ""})
     assert (settings.edge_cors_origins, settings.edge_trusted_proxies) == ((), ())
-    assert settings.edge_token_allow_hs256 is False
     assert (settings.edge_log_level, settings.edge_log_format) == ("info", None)
 
 

@@ -238,7 +238,7 @@ def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> Non
         }
         assert httpx.post(f"{url}{GET_OR_CREATE}?who=kilroy", headers=headers).status_code == 200
         client, server = sorted(sink.wait_for(2), key=lambda span: span.kind, reverse=True)
-        (call,) = upstream.calls
+        (call,) = upstream.received
         line = next(
             line for line in map(json.loads, (tmp_path / "api.log").read_text().splitlines()) if line.get("status")
         )
