@@ -4,9 +4,8 @@ import asyncio
 from typing import Final
 
 from edge_api import telemetry
-from edge_api.routers.health import Readiness
 from edge_api.settings import Settings
-from edge_api.upstream import Supabase
+from edge_api.supabase_client import Supabase
 
 # Whatever the settings allow: a person waits for this.
 _SECONDS: Final = 30.0
@@ -14,8 +13,9 @@ _SECONDS: Final = 30.0
 
 async def _project(settings: Settings) -> tuple[bool, str]:
     """Whether the project is ready, and what it says."""
-    async with Supabase.connect(settings) as supabase:
-        problem = await Readiness(supabase).problem()
+    supabase = Supabase(settings)
+    async with supabase.open():
+        problem = await supabase.not_ready()
     return problem is None, "ready" if problem is None else f"{problem.code}: {problem.detail}"
 
 

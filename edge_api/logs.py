@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 _MOST_FRAMES: Final = 30
 
 
-def _error_without_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def error_without_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace an exception by its kind and the places it came through, causes first."""
     error = event.pop("exc_info", None)
     if error is True:
@@ -64,7 +64,7 @@ def configure(*, level: str, for_people: bool) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _error_without_message,
+        error_without_message,
     ]
     lowest = logging.getLevelNamesMapping()[level.upper()]
     for_a_person: list[Processor] = [_exception_as_text, structlog.dev.ConsoleRenderer()]

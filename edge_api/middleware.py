@@ -1,4 +1,4 @@
-"""What holds for every request, before any route is looked for."""
+"""What holds for every request, whichever route it is for."""
 
 import re
 import time
@@ -12,15 +12,30 @@ from structlog.stdlib import get_logger
 
 logger = get_logger(__name__)
 
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),  # every answer is one user's, or about now
-)
-_WELL_FORMED_ID: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
+_REQUEST_ID: Final = "edge_api.request_id"
+_WELL_FORMED: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
+
+
+def request_id_of(scope: Scope) -> tuple[str, bool]:
+    """The id of a request, the client's own if it sent a well-formed one; and whether it had none so far."""
+    if isinstance(known := scope.get(_REQUEST_ID), str):
+        return known, False
+    sent = Headers(scope=scope).get("x-request-id", "")
+    scope[_REQUEST_ID] = request_id = sent if _WELL_FORMED.fullmatch(sent) else token_hex(16)
+    return request_id, True
+
+
+def response_headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    """What every response has."""
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),  # every response is one user's, or about now
+        (b"x-request-id", request_id.encode()),
+    ]
 
 
 class RequestMiddleware:
-    """Gives each request an id, the client's own if it sent a well-formed one, and logs a line when it is answered.
+    """Gives each request an id, and logs a line when it is responded to.
 
     Whoever serves the request may add to that line with structlog's `bind_contextvars`.
     """
@@ -34,9 +49,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         since = time.perf_counter()
-        wanted = Headers(scope=scope).get("x-request-id", "")
-        request_id = wanted if _WELL_FORMED_ID.fullmatch(wanted) else token_hex(16)
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id, _ = request_id_of(scope)
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         status = 0
@@ -45,17 +58,16 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], *response_headers(request_id)]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
-            route = scope.get("route")
             logger.info(
                 "request",
                 method=scope["method"],
-                route=getattr(route, "path", None),  # never the path itself, which may hold anything
+                route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
                 status=status,
                 duration_ms=round((time.perf_counter() - since) * 1000, 1),
             )

@@ -20,8 +20,8 @@ from structlog.stdlib import get_logger
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edge_api import logs
-from edge_api.errors import MEDIA_TYPE, Problem
 from edge_api.main import create_app
+from edge_api.problems import MEDIA_TYPE, Problem
 from edge_api.settings import Settings
 
 logger = get_logger(__name__)
@@ -273,6 +273,7 @@ def _run(settings: Settings, factory: str) -> None:
         log_level=logging.getLevelNamesMapping()[settings.edge_log_level.upper()],
         access_log=False,
         server_header=False,
+        root_path=settings.edge_root_path,
         # a call takes no longer than reading it and asking Supabase
         timeout_graceful_shutdown=math.ceil(_REQUEST_SECONDS + settings.edge_upstream_timeout),
         proxy_headers=bool(settings.edge_trusted_proxies),

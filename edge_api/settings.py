@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from edge_api.claims import claims_of
+from edge_api.auth import claims_of
 
 
 class InvalidSettingsError(Exception):
@@ -17,6 +17,8 @@ class InvalidSettingsError(Exception):
 
 # As browsers send it: https://www.rfc-editor.org/rfc/rfc6454#section-6.2
 _ORIGIN = re.compile(r"http://[a-z0-9.-]+(:(?!80$)\d{1,5})?|https://[a-z0-9.-]+(:(?!443$)\d{1,5})?")
+
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 def _project_url(value: str) -> str:
@@ -46,6 +48,12 @@ def _publishable_key(value: str) -> str:
     return value
 
 
+def _root_path(value: str) -> str:
+    if not _PATH.fullmatch(value):
+        raise ValueError("must be the path that the proxy strips, such as /accounts-api")
+    return value
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -68,7 +76,9 @@ def _proxy(value: str) -> str:
 class Settings(BaseSettings):
     """What `edge-api serve` needs to know. Each field is the environment variable of the same name in upper case."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, hide_input_in_errors=True, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     supabase_url: Annotated[str, AfterValidator(_project_url)]
     supabase_publishable_key: Annotated[
@@ -78,6 +88,9 @@ class Settings(BaseSettings):
     ]
     edge_api_host: str = "127.0.0.1"
     edge_api_port: Annotated[int, Field(ge=1, le=65535)] = 9403
+    edge_root_path: Annotated[
+        str, AfterValidator(_root_path), Field(description="The prefix of all paths that a proxy in front strips.")
+    ] = ""
     edge_api_workers: Annotated[int, Field(ge=1, le=64, description="Processes that serve, one a core.")] = 1
     edge_upstream_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds for a call to Supabase.")] = 10.0
     edge_upstream_connect_timeout: Annotated[

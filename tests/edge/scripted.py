@@ -6,7 +6,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def http(status: int, body: object, headers: Mapping[str, str] | None = None) ->
     content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode() + content
+    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + content
 
 
 def answering(status: int, body: object, headers: Mapping[str, str] | None = None) -> Script:
@@ -37,6 +36,10 @@ def answering(status: int, body: object, headers: Mapping[str, str] | None = Non
         writer.write(http(status, body, headers))
 
     return script
+
+
+# What PostgREST responds to the readiness probe where the migrations are applied.
+READY = answering(400, {"code": "PGRST200"})
 
 
 @dataclass

@@ -155,7 +155,7 @@ def default(name: str, setting: FieldInfo) -> str:
         return "required"
     if name == "edge_log_format":
         return "console at a terminal, else json"
-    if setting.default in (None, ()):
+    if setting.default in (None, (), ""):
         return "none"
     if isinstance(setting.default, float):
         return f"{setting.default:g}"

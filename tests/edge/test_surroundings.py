@@ -1,6 +1,7 @@
 """What is around the answers: headers, other origins, proxies, and the settings for them."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from edge_api.settings import InvalidSettingsError
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
-from tests.edge.test_logs import Canaries, raw, serving_more
+from tests.edge.test_logs import USER_ID, Canaries, raw, serving_more
 from tests.edge.test_serve import COMPLETE, read, serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
 
@@ -22,7 +23,7 @@ ORIGINS = f"{ALLOWED}, {ALSO_ALLOWED}"
 ID = f"{ACCOUNTS}/{NOBODYS_ID}"
 ACCOUNT = {
     "id": str(uuid4()),
-    "user_id": str(uuid4()),
+    "user_id": USER_ID,
     "account_name": "Mine",
     "is_active": True,
     "created_at": "2026-11-23T18:56:19.806480+00:00",
@@ -61,7 +62,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any], tuple[int, object], int]] = {
     "503": ("GET", ACCOUNTS, {}, (503, {}), 503),
     "504": ("GET", ACCOUNTS, {}, (504, {}), 504),
     "liveness": ("GET", "/healthz", {}, (200, []), 200),
-    "readiness": ("GET", "/readyz", {}, (200, []), 200),
+    "readiness": ("GET", "/readyz", {}, (400, {"code": "PGRST200"}), 200),
     "the docs": ("GET", "/docs", {}, (200, []), 200),
     "an asset": ("GET", "/docs/assets/swagger-ui.css", {}, (200, []), 200),
     "the description": ("GET", "/openapi.json", {}, (200, []), 200),
@@ -273,6 +274,23 @@ def test_without_docs_nothing_of_them_is_there(tmp_path: Path) -> None:
         assert client.get(ACCOUNTS).status_code == 200
 
 
+def test_behind_a_proxy_that_strips_a_prefix_paths_have_it(tmp_path: Path) -> None:
+    """Of /accounts-api/api/accounts the proxy leaves /api/accounts, which is what is asked for here."""
+    prefix = "/accounts-api"
+    with edge(tmp_path, EDGE_ROOT_PATH=prefix) as (client, upstream):
+        upstream.script = answering(200, ACCOUNT)
+        created = client.post(ACCOUNTS, json={"account_name": "Mine"})
+        assert (created.status_code, created.headers["Location"]) == (201, f"{prefix}{ACCOUNTS}/{ACCOUNT['id']}")
+        page = client.get("/docs")
+        loaded = re.findall(r'(?:src|href|url)["\']?\s*[=:]\s*["\']([^"\']+)', page.text)
+        assert len(loaded) == 4
+        assert all(path.startswith(f"{prefix}/") for path in loaded)
+        assert [client.get(path.removeprefix(prefix)).status_code for path in loaded] == [200] * 4
+        assert client.get("/openapi.json").json()["servers"] == [{"url": prefix}]
+        assert client.get("/healthz").status_code == 200
+        assert client.delete(ACCOUNTS).headers["Allow"] == "GET, POST"
+
+
 FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
 DIRECT = {"scheme": "http", "client": "127.0.0.1", "host": "127.0.0.1"}
 
@@ -324,6 +342,11 @@ def test_unless_the_proxy_is_a_trusted_one(tmp_path: Path, trusted: str) -> None
         ("EDGE_LOG_FORMAT", "JSON"),
         ("EDGE_DOCS", "perhaps"),
         ("EDGE_DOCS", "2"),
+        ("EDGE_ROOT_PATH", "without-a-slash"),
+        ("EDGE_ROOT_PATH", "/accounts-api/"),
+        ("EDGE_ROOT_PATH", "/"),
+        ("EDGE_ROOT_PATH", "https://example.com/accounts-api"),
+        ("EDGE_ROOT_PATH", "/a b"),
         ("EDGE_UPSTREAM_WAITING", "-1"),
         ("EDGE_UPSTREAM_WAITING", "10001"),
         ("EDGE_UPSTREAM_WAITING", "some"),
