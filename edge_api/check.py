@@ -30,6 +30,8 @@ async def check(settings: Settings) -> tuple[bool, str]:
             ready, project = await _project(settings)
     except TimeoutError:
         ready, project = False, f"no response within {_SECONDS:g} s"
+    except Exception as error:  # whatever it is, the lines below are said
+        ready, project = False, f"cannot be checked: {type(error).__name__}"
     metrics = "off"
     if settings.edge_metrics_port is not None:
         metrics = f"http://{settings.edge_metrics_host}:{settings.edge_metrics_port}/metrics"

@@ -8,6 +8,8 @@ import signal
 import sys
 from importlib.util import find_spec
 
+from edge_api import __version__
+
 
 def serve(factory: str | None = None, *, check: bool = False) -> int:
     """Serve the API, or what another factory makes, in the foreground until SIGINT or SIGTERM.
@@ -31,7 +33,7 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
             server.serve(settings, factory or server.APPLICATION)
             return 0
     except InvalidSettingsError as error:
-        print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
+        print(f"edge-api: cannot start with these settings\n{error}", file=sys.stderr)
         return 2
     from edge_api.check import check as check_project  # noqa: PLC0415
 
@@ -54,6 +56,7 @@ def verify(output_format: str) -> int:
 def main() -> int:
     """Parse the command line and run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="edge-api", description="The accounts API in front of a Supabase project.")
+    parser.add_argument("--version", action="version", version=f"edge-api {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser(
         "serve",

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -20,6 +21,11 @@ Which account does a broker credential belong to? One per user, created on first
 
 Every request but the health checks needs the access token of a signed-in user: press **Authorize** and paste it.
 Errors are problem documents (RFC 9457): `code` is for programs, `detail` for people."""
+# What the API reads, and what supabase-js and tracing in browsers add to each request of a page.
+_CORS_HEADERS: Final = (
+    *("Authorization", "Content-Type", "X-Request-ID", "apikey", "x-client-info"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace"),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -53,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.edge_cors_origins,
             allow_methods=["GET", "POST", "PATCH"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
             expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     if observers:

@@ -199,9 +199,19 @@ def test_an_answer_for_no_page_says_that_it_could_be_another(edges: Callable[...
 
 @pytest.fixture(scope="module")
 def with_cors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with edge(tmp_path_factory.mktemp("cors"), EDGE_CORS_ORIGINS=ORIGINS) as (client, _):
+    with edge(tmp_path_factory.mktemp("cors"), EDGE_CORS_ORIGINS=ORIGINS, EDGE_CORS_HEADERS="X-Of-The-App") as (
+        client,
+        _,
+    ):
         del client.headers["Authorization"]  # browsers send none
         yield client
+
+
+# With supabase-js beside the API, and with OpenTelemetry or Sentry in the page.
+SENT_BY_PAGES = (
+    *("authorization", "content-type", "x-request-id", "apikey", "x-client-info"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "x-of-the-app"),
+)
 
 
 @pytest.mark.parametrize("path", [ACCOUNTS, GET_OR_CREATE, ID])
@@ -212,13 +222,13 @@ def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: 
         headers={
             "Origin": ALSO_ALLOWED,
             "Access-Control-Request-Method": method,
-            "Access-Control-Request-Headers": "authorization,content-type,x-request-id",
+            "Access-Control-Request-Headers": ",".join(SENT_BY_PAGES),
         },
     )
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == ALSO_ALLOWED
     assert listed(answer.headers["Access-Control-Allow-Methods"]) == {"get", "post", "patch"}
-    assert {"authorization", "content-type", "x-request-id"} <= listed(answer.headers["Access-Control-Allow-Headers"])
+    assert set(SENT_BY_PAGES) <= listed(answer.headers["Access-Control-Allow-Headers"])
     assert "Access-Control-Allow-Credentials" not in answer.headers
     assert "origin" in listed(answer.headers["Vary"])
     assert answer.headers["Cache-Control"] == "no-store"
