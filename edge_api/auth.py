@@ -16,7 +16,7 @@ from fastapi import Request, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
-from edge_api.errors import INVALID_TOKEN, MISSING_TOKEN, NOT_A_USER, ApiError
+from edge_api.errors import ApiError, Kind
 
 # Supabase's access tokens have 500 to 2,000 characters; servers in between refuse headers over 8 KiB.
 _MAX_TOKEN_LENGTH: Final = 8192
@@ -56,21 +56,21 @@ def _user_of(authorization: list[str]) -> User:
     scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise ApiError(MISSING_TOKEN)
+        raise ApiError(Kind.MISSING_TOKEN)
     if len(token) > _MAX_TOKEN_LENGTH:
-        raise ApiError(INVALID_TOKEN)
+        raise ApiError(Kind.INVALID_TOKEN)
     try:
         claims = claims_of(token)
         expires = claims.get("exp")
         if isinstance(expires, int | float) and expires + _LEEWAY_SECONDS < time.time():
-            raise ApiError(INVALID_TOKEN)
+            raise ApiError(Kind.INVALID_TOKEN)
         if claims.get("role") != "authenticated":
-            raise ApiError(NOT_A_USER)
+            raise ApiError(Kind.NOT_A_USER)
         user = User(token, UUID(claims["sub"]))
     except (ValueError, LookupError, TypeError, AttributeError):  # the last two: a subject that is no text
-        raise ApiError(INVALID_TOKEN) from None
+        raise ApiError(Kind.INVALID_TOKEN) from None
     if str(user.id) != claims["sub"]:  # Supabase's are in this form, and two forms of one id could be taken for two
-        raise ApiError(INVALID_TOKEN)
+        raise ApiError(Kind.INVALID_TOKEN)
     return user
 
 

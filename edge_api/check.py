@@ -11,41 +11,31 @@ from edge_api.supabase_client import Supabase
 _SECONDS: Final = 30.0
 
 
-async def _project(settings: Settings) -> tuple[bool, str]:
-    """Whether the project is ready, and what it says."""
-    supabase = Supabase(settings)
-    async with supabase.open():
-        problem = await supabase.not_ready()
-    return problem is None, "ready" if problem is None else f"{problem.code}: {problem.detail}"
-
-
 async def check(settings: Settings) -> tuple[bool, str]:
     """What would be served.
 
     Returns:
         Whether the project is ready, and a line for each thing that is set. No secret is in it.
     """
+    ready, supabase = False, Supabase(settings)
     try:
-        async with asyncio.timeout(_SECONDS):
-            ready, project = await _project(settings)
+        async with asyncio.timeout(_SECONDS), supabase.open():
+            not_ready = await supabase.not_ready()
+        ready, project = not_ready is None, f"{not_ready.code}: {not_ready.detail}" if not_ready else "ready"
     except TimeoutError:
-        ready, project = False, f"no response within {_SECONDS:g} s"
+        project = f"no response within {_SECONDS:g} s"
     except Exception as error:  # whatever it is, the lines below are said
-        ready, project = False, f"cannot be checked: {type(error).__name__}"
-    metrics = "off"
-    if settings.edge_metrics_port is not None:
-        metrics = f"http://{settings.edge_metrics_host}:{settings.edge_metrics_port}/metrics"
-    workers = settings.edge_api_workers
+        project = f"cannot be checked: {type(error).__name__}"
+    workers, port = settings.edge_api_workers, settings.edge_metrics_port
     lines = {
-        "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, "
-        f"{workers} worker{'s' if workers > 1 else ''}",
+        "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, {workers} worker{'s' * (workers > 1)}",
         "project": f"{settings.supabase_url}: {project}",
         "limits": f"of each worker: {settings.edge_upstream_connections} connections to Supabase, "
         f"{settings.edge_upstream_waiting} calls may wait, {settings.edge_upstream_timeout:g} s a call",
         "CORS": ", ".join(settings.edge_cors_origins) or "no pages of other origins",
         "proxies": ", ".join(settings.edge_trusted_proxies) or "none believed",
         "docs": "/docs and /openapi.json" if settings.edge_docs else "off",
-        "metrics": metrics,
+        "metrics": f"http://{settings.edge_metrics_host}:{port}/metrics" if port else "off",
         "traces": telemetry.traces_lack() or "as the OTEL_ variables say" if telemetry.traces_wanted() else "off",
         "logs": f"{settings.edge_log_level}, {settings.edge_log_format or 'console at a terminal, else json'}",
     }

@@ -1,121 +1,71 @@
 """Every error that a client is told, and the one table from Supabase's errors to them."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
-from typing import Annotated, Final, NamedTuple
+from enum import Enum
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 from structlog.stdlib import get_logger
 
 logger = get_logger(__name__)
 
-
-class Kind(NamedTuple):
-    """A kind of error: the status, the `code` for programs, the `detail` for people, and headers."""
-
-    status: int
-    code: str
-    detail: str
-    headers: Mapping[str, str] = {}
-
-
 # RFC 6750, 3.1: without credentials the challenge carries no error code
 _CHALLENGE: Final = 'Bearer realm="accounts"'
-_NOT_GENUINE: Final = "The access token is malformed, expired or not genuine"
-_INVALID_TOKEN: Final = f'{_CHALLENGE}, error="invalid_token", error_description="{_NOT_GENUINE}"'
-_RETRY: Final = {"Retry-After": "1"}
-
-MISSING_TOKEN: Final = Kind(
-    401,
-    "missing_token",
-    "This request needs the header 'Authorization: Bearer <access token of a signed-in user>', once.",
-    {"WWW-Authenticate": _CHALLENGE},
-)
-INVALID_TOKEN: Final = Kind(
-    401,
-    "invalid_token",
-    f"{_NOT_GENUINE}. Sign in again or refresh the session.",
-    {"WWW-Authenticate": _INVALID_TOKEN},
-)
-NOT_A_USER: Final = Kind(
-    403, "not_a_user", "Only the access token of a signed-in user is accepted here, not that of a service or of no one."
-)
-PERMISSION_DENIED: Final = Kind(
-    403,
-    "permission_denied",
-    "You may not do that: an account that has been switched off cannot be changed, and an anonymous sign-in cannot "
-    "create or change accounts.",
-)
-NOT_FOUND: Final = Kind(404, "not_found", "There is nothing at this path. The paths are listed at /docs.")
-ACCOUNT_NOT_FOUND: Final = Kind(404, "account_not_found", "You have no account with this id.")
-METHOD_NOT_ALLOWED: Final = Kind(
-    405, "method_not_allowed", "This path does not take that method. The header Allow lists those it takes."
-)
-BODY_TIMEOUT: Final = Kind(408, "body_timeout", "The body took too long to arrive.", {"Connection": "close"})
-ACCOUNT_EXISTS: Final = Kind(
-    409,
-    "account_exists",
-    "You have an account already. GET /api/accounts or POST /api/accounts/get-or-create responds with it.",
-)
-BODY_TOO_LARGE: Final = Kind(413, "body_too_large", "The body may have 16 KiB at most.")
-UNSUPPORTED_MEDIA_TYPE: Final = Kind(
-    415,
-    "unsupported_media_type",
-    "The body must be JSON, not compressed, with the header 'Content-Type: application/json'.",
-)
-INVALID_REQUEST: Final = Kind(422, "invalid_request", "The request is not valid; 'errors' lists what is wrong.")
-INTERNAL_ERROR: Final = Kind(500, "internal_error", "Something went wrong here. The request may be tried again.")
-BAD_UPSTREAM: Final = Kind(
-    502, "bad_upstream", "The database service gave a response that cannot be used. If it lasts, tell the operator."
-)
-OVERLOADED: Final = Kind(503, "overloaded", "Too many requests are under way. Try again shortly.", _RETRY)
-UPSTREAM_UNAVAILABLE: Final = Kind(
-    503, "upstream_unavailable", "The database service cannot be reached or has no room. Try again shortly.", _RETRY
-)
-UPSTREAM_TIMEOUT: Final = Kind(
-    504,
-    "upstream_timeout",
-    "The database service did not respond in time. The request may or may not have taken effect.",
-)
+_NOT_GENUINE: Final = f'{_CHALLENGE}, error="invalid_token", error_description="Malformed, expired or not genuine"'
 
 
-def _cause(code: str, detail: str) -> Kind:
-    """Why Supabase failed, for operators: in the log, as the response of /readyz, from `edge-api serve --check`."""
-    return Kind(503, code, detail, _RETRY)
+class Kind(Enum):
+    """A kind of error: the status, and the `detail` for people. The `code` for programs is the name in lower case."""
+
+    MISSING_TOKEN = 401, "Send the header 'Authorization: Bearer <access token of a signed-in user>', once."
+    INVALID_TOKEN = 401, "The access token is malformed, expired or not genuine. Sign in or refresh the session."
+    NOT_A_USER = 403, "Only a signed-in user's access token is accepted here, not that of a service or of no one."
+    PERMISSION_DENIED = (
+        403,
+        (
+            "You may not do that: an account that has been switched off cannot be changed, and an anonymous sign-in "
+            "cannot create or change accounts."
+        ),
+    )
+    NOT_FOUND = 404, "There is nothing at this path. The paths are listed at /docs."
+    ACCOUNT_NOT_FOUND = 404, "You have no account with this id."
+    METHOD_NOT_ALLOWED = 405, "This path does not take that method. The header Allow lists those it takes."
+    BODY_TIMEOUT = 408, "The body took too long to arrive."
+    ACCOUNT_EXISTS = 409, "You have an account already: GET /api/accounts or POST /api/accounts/get-or-create."
+    BODY_TOO_LARGE = 413, "The body may have 16 KiB at most."
+    UNSUPPORTED_MEDIA_TYPE = 415, "The body must be JSON, not compressed, with 'Content-Type: application/json'."
+    INVALID_REQUEST = 422, "The request is not valid; 'errors' lists what is wrong."
+    INTERNAL_ERROR = 500, "Something went wrong here. The request may be tried again."
+    BAD_UPSTREAM = 502, "The database service gave a response that cannot be used. If it lasts, tell the operator."
+    OVERLOADED = 503, "Too many requests are under way. Try again shortly."
+    UPSTREAM_UNAVAILABLE = 503, "The database service cannot be reached or has no room. Try again shortly."
+    UPSTREAM_TIMEOUT = 504, "The database service did not respond in time. The request may have taken effect."
+
+    # Why Supabase failed, for operators: in the log, from /readyz, from `edge-api serve --check`
+    SUPABASE_UNREACHABLE = 503, "Supabase does not respond, or not as it should."
+    CERTIFICATE_UNTRUSTED = 503, "The TLS certificate at Supabase's address is not trusted."
+    PROJECT_PAUSED = 503, "The Supabase project is paused or restricted; its dashboard tells why."
+    PUBLISHABLE_KEY_REFUSED = 503, "Supabase responds, but does not accept this service's publishable key."
+    TOKENS_REFUSED = 503, "Supabase responds, but refuses every token: its JWT secret is not the project's."
+    SCHEMA_NOT_EXPOSED = 503, "Supabase responds, but its API does not expose the schema public."
+    MIGRATIONS_MISSING = 503, "Supabase responds, but the accounts functions are missing: apply its migrations."
+    FUNCTION_AMBIGUOUS = 503, "Supabase responds, but has two functions of one name for the same arguments."
+
+    def __init__(self, status: int, detail: str) -> None:
+        self.status = status
+        self.detail = detail
+        self.code = self.name.lower()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the response has beside the document."""
+        if self is Kind.INVALID_TOKEN:
+            return {"WWW-Authenticate": _NOT_GENUINE}
+        by_status = {401: ("WWW-Authenticate", _CHALLENGE), 408: ("Connection", "close"), 503: ("Retry-After", "1")}
+        return dict([by_status[self.status]]) if self.status in by_status else {}
 
 
-SUPABASE_UNREACHABLE: Final = _cause("supabase_unreachable", "Supabase does not respond, or not as it should.")
-CERTIFICATE_UNTRUSTED: Final = _cause(
-    "certificate_untrusted", "The TLS certificate at Supabase's address is not trusted."
-)
-PROJECT_PAUSED: Final = _cause(
-    "project_paused", "The Supabase project is paused or restricted; its dashboard tells why."
-)
-KEY_REFUSED: Final = _cause(
-    "publishable_key_refused", "Supabase responds, but does not accept this service's publishable key."
-)
-TOKENS_REFUSED: Final = _cause(
-    "tokens_refused", "Supabase responds, but refuses every token: its JWT secret or keys are not the project's."
-)
-SCHEMA_NOT_EXPOSED: Final = _cause(
-    "schema_not_exposed", "Supabase responds, but its API does not expose the schema public."
-)
-MIGRATIONS_MISSING: Final = _cause(
-    "migrations_missing", "Supabase responds, but the accounts functions are missing: apply its migrations."
-)
-FUNCTION_AMBIGUOUS: Final = _cause(
-    "function_ambiguous", "Supabase responds, but has several functions of one name for the same arguments."
-)
-NOT_READY: Final = (
-    SUPABASE_UNREACHABLE,
-    CERTIFICATE_UNTRUSTED,
-    PROJECT_PAUSED,
-    KEY_REFUSED,
-    TOKENS_REFUSED,
-    SCHEMA_NOT_EXPOSED,
-    MIGRATIONS_MISSING,
-    FUNCTION_AMBIGUOUS,
-)
+NOT_READY: Final = tuple(Kind)[tuple(Kind).index(Kind.SUPABASE_UNREACHABLE) :]
 
 
 class InvalidField(BaseModel):
@@ -141,51 +91,50 @@ class ApiError(Exception):
     def __init__(self, kind: Kind, *errors: InvalidField, cause: Kind | None = None) -> None:
         super().__init__(kind.code)
         self.kind = kind
-        self.errors = errors or ((_REFUSED_VALUE,) if kind is INVALID_REQUEST else ())
+        self.errors = errors or ((_REFUSED_VALUE,) if kind is Kind.INVALID_REQUEST else ())
         self.cause = cause
 
 
-# By the error's code: PostgREST's own, or an SQLSTATE. Never by its text.
+# By the error's code: PostgREST's own, or an SQLSTATE; else by the status. Never by its text.
 # https://docs.postgrest.org/en/stable/references/errors.html
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_BY_CODE: Final[dict[str | None, Kind]] = {
-    "": UPSTREAM_UNAVAILABLE,  # the backend died before it could say more
-    "PGRST000": UPSTREAM_UNAVAILABLE,  # cannot connect to the database
-    "PGRST001": UPSTREAM_UNAVAILABLE,
-    "PGRST002": UPSTREAM_UNAVAILABLE,  # schema cache not built yet
-    "PGRST003": UPSTREAM_UNAVAILABLE,  # no connection of the pool came free in time
-    "PGRST301": INVALID_TOKEN,
-    "PGRST302": INVALID_TOKEN,
-    "PGRST303": INVALID_TOKEN,
-    "22P02": INVALID_REQUEST,  # invalid_text_representation
-    "22P05": INVALID_REQUEST,  # untranslatable_character (NUL)
-    "23502": INVALID_REQUEST,  # not_null_violation
-    "23503": INVALID_TOKEN,  # foreign_key_violation: the token's user has been deleted
-    "23505": ACCOUNT_EXISTS,  # unique_violation
-    "23514": INVALID_REQUEST,  # check_violation
-    "40001": UPSTREAM_UNAVAILABLE,  # serialization_failure
-    "40P01": UPSTREAM_UNAVAILABLE,  # deadlock_detected
-    "53300": UPSTREAM_UNAVAILABLE,  # too_many_connections
-    "55P03": UPSTREAM_UNAVAILABLE,  # lock_not_available
-    "57014": UPSTREAM_TIMEOUT,  # query_canceled: statement_timeout
-    "57P01": UPSTREAM_UNAVAILABLE,  # admin_shutdown
-    "57P02": UPSTREAM_UNAVAILABLE,  # crash_shutdown
-    "57P03": UPSTREAM_UNAVAILABLE,  # cannot_connect_now
-}
-_BY_STATUS: Final = {
-    **dict.fromkeys((402, 429, 502, 503, 540), UPSTREAM_UNAVAILABLE),
-    504: UPSTREAM_TIMEOUT,
+_KINDS: Final[dict[str | int | None, Kind]] = {
+    "": Kind.UPSTREAM_UNAVAILABLE,  # the backend died before it could say more
+    "PGRST000": Kind.UPSTREAM_UNAVAILABLE,  # cannot connect to the database
+    "PGRST001": Kind.UPSTREAM_UNAVAILABLE,
+    "PGRST002": Kind.UPSTREAM_UNAVAILABLE,  # schema cache not built yet
+    "PGRST003": Kind.UPSTREAM_UNAVAILABLE,  # no connection of the pool came free in time
+    "PGRST301": Kind.INVALID_TOKEN,
+    "PGRST302": Kind.INVALID_TOKEN,
+    "PGRST303": Kind.INVALID_TOKEN,
+    "22P02": Kind.INVALID_REQUEST,  # invalid_text_representation
+    "22P05": Kind.INVALID_REQUEST,  # untranslatable_character (NUL)
+    "23502": Kind.INVALID_REQUEST,  # not_null_violation
+    "23503": Kind.INVALID_TOKEN,  # foreign_key_violation: the token's user has been deleted
+    "23505": Kind.ACCOUNT_EXISTS,  # unique_violation
+    "23514": Kind.INVALID_REQUEST,  # check_violation
+    "40001": Kind.UPSTREAM_UNAVAILABLE,  # serialization_failure
+    "40P01": Kind.UPSTREAM_UNAVAILABLE,  # deadlock_detected
+    "42501": Kind.PERMISSION_DENIED,  # insufficient_privilege
+    "53300": Kind.UPSTREAM_UNAVAILABLE,  # too_many_connections
+    "55P03": Kind.UPSTREAM_UNAVAILABLE,  # lock_not_available
+    "57014": Kind.UPSTREAM_TIMEOUT,  # query_canceled: statement_timeout
+    "57P01": Kind.UPSTREAM_UNAVAILABLE,  # admin_shutdown
+    "57P02": Kind.UPSTREAM_UNAVAILABLE,  # crash_shutdown
+    "57P03": Kind.UPSTREAM_UNAVAILABLE,  # cannot_connect_now
+    **dict.fromkeys((402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
+    504: Kind.UPSTREAM_TIMEOUT,
 }
 # What stays wrong until an operator does something.
 _CAUSES: Final[dict[str | int | None, Kind]] = {
-    "PGRST106": SCHEMA_NOT_EXPOSED,
-    "PGRST202": MIGRATIONS_MISSING,  # no function of this name and these parameters
-    "PGRST203": FUNCTION_AMBIGUOUS,
-    "PGRST300": TOKENS_REFUSED,  # no secret or key to check them with
-    "42883": MIGRATIONS_MISSING,  # undefined_function: gone since the schema was read
-    "42P01": MIGRATIONS_MISSING,  # undefined_table
-    402: PROJECT_PAUSED,  # restricted, such as over its quota
-    540: PROJECT_PAUSED,
+    "PGRST106": Kind.SCHEMA_NOT_EXPOSED,
+    "PGRST202": Kind.MIGRATIONS_MISSING,  # no function of this name and these parameters
+    "PGRST203": Kind.FUNCTION_AMBIGUOUS,
+    "PGRST300": Kind.TOKENS_REFUSED,  # no secret or key to check them with
+    "42883": Kind.MIGRATIONS_MISSING,  # undefined_function: gone since the schema was read
+    "42P01": Kind.MIGRATIONS_MISSING,  # undefined_table
+    402: Kind.PROJECT_PAUSED,  # restricted, such as over its quota
+    540: Kind.PROJECT_PAUSED,
 }
 
 
@@ -196,14 +145,14 @@ def from_upstream(status: int, code: str | None) -> ApiError:
         status: its HTTP status.
         code: the `code` of its body: PostgREST's or an SQLSTATE; None if the body has none (a proxy in between).
     """
-    if code == "42501":  # insufficient_privilege: PostgREST responds 401 to the role anon, 403 to any other
-        return ApiError(INVALID_TOKEN if status == HTTPStatus.UNAUTHORIZED else PERMISSION_DENIED)
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, BAD_UPSTREAM)
-    if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    kind = _KINDS.get(code) or _KINDS.get(status, Kind.BAD_UPSTREAM)
+    if kind is Kind.PERMISSION_DENIED and status == 401:  # as the role anon: PostgREST took the token for none
+        kind = Kind.INVALID_TOKEN
+    if kind.status < 500:
         return ApiError(kind)
     cause = _CAUSES.get(code) or _CAUSES.get(status)
     if cause is None and code is None and status in {401, 403}:
-        cause = KEY_REFUSED  # PostgREST's own refusals have a code; one without is the gateway's in front of it
-    if kind is BAD_UPSTREAM and cause is None:
+        cause = Kind.PUBLISHABLE_KEY_REFUSED  # PostgREST's own refusals have a code; one without is the gateway's
+    if kind is Kind.BAD_UPSTREAM and cause is None:
         logger.error("Supabase responded with an unexpected error", upstream_status=status, upstream_code=code)
-    return ApiError(kind, cause=cause or SUPABASE_UNREACHABLE)
+    return ApiError(kind, cause=cause or Kind.SUPABASE_UNREACHABLE)

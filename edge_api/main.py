@@ -9,8 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from edge_api import __version__, docs, telemetry
-from edge_api.exception_handlers import UnhandledErrorMiddleware, on_http_exception
-from edge_api.middleware import RequestMiddleware
+from edge_api.middleware import RequestMiddleware, UnhandledErrorMiddleware, on_http_exception
 from edge_api.routers.accounts import accounts_router
 from edge_api.routers.health import health_router
 from edge_api.settings import Settings

@@ -1,37 +1,18 @@
-"""What holds for every request, whichever route it is for."""
+"""What this service puts around the routes: request ids, the log line of each request, unhandled errors."""
 
-import re
 import time
-from secrets import token_hex
-from typing import Final
 
-from starlette.datastructures import Headers
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.stdlib import get_logger
 
+from edge_api.errors import ApiError, Kind
+from edge_api.problems import problem_response, request_id_of, response_headers
+from edge_api.routing import method_not_allowed
+
 logger = get_logger(__name__)
-
-_REQUEST_ID: Final = "edge_api.request_id"
-_WELL_FORMED: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
-
-
-def request_id_of(scope: Scope) -> tuple[str, bool]:
-    """The id of a request, the client's own if it sent a well-formed one; and whether it had none so far."""
-    if isinstance(known := scope.get(_REQUEST_ID), str):
-        return known, False
-    sent = Headers(scope=scope).get("x-request-id", "")
-    scope[_REQUEST_ID] = request_id = sent if _WELL_FORMED.fullmatch(sent) else token_hex(16)
-    return request_id, True
-
-
-def response_headers(request_id: str) -> list[tuple[bytes, bytes]]:
-    """What every response has."""
-    return [
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),  # every response is one user's, or about now
-        (b"x-request-id", request_id.encode()),
-    ]
 
 
 class RequestMiddleware:
@@ -71,3 +52,42 @@ class RequestMiddleware:
                 status=status,
                 duration_ms=round((time.perf_counter() - since) * 1000, 1),
             )
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Respond to what no route takes."""
+    match error:
+        case HTTPException(status_code=404):
+            return problem_response(request.scope, ApiError(Kind.NOT_FOUND))
+        case HTTPException(status_code=405):
+            return method_not_allowed(request)
+    raise error
+
+
+class UnhandledErrorMiddleware:
+    """Responds to an error that nobody expected.
+
+    Starlette's own would do so outside of all other middleware, and raise the error, with whatever its message holds,
+    once more for the server to log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def noticing_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing_send)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            logger.error("crash", exc_info=error)
+            if not started:  # else the server sees that the response is not whole, and ends the connection
+                await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send)

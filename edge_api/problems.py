@@ -1,23 +1,25 @@
-"""The error response: a problem document (RFC 9457), and its part of the OpenAPI description."""
+"""The error response: a problem document (RFC 9457) with the request's id, and its part of the OpenAPI description."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, create_model
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from edge_api.errors import INTERNAL_ERROR, INVALID_REQUEST, ApiError, InvalidField, Kind
-from edge_api.middleware import request_id_of
+from edge_api.errors import ApiError, InvalidField, Kind
 
 MEDIA_TYPE: Final = "application/problem+json"
 # Of RFC 9110; Python has them from 3.13 on.
+_REQUEST_ID: Final = "edge_api.request_id"
+_WELL_FORMED: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
 _NEWER_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
-_ID: Final = "0c2f1d6e5b7a4f7c9a3e8d1b2c4f6a80"
-_FIELD: Final = InvalidField(loc=["body", "account_name"], msg="Field required", type="missing")
 
 
 class Problem(BaseModel):
@@ -29,6 +31,24 @@ class Problem(BaseModel):
     detail: Annotated[str, Field(description="What went wrong and what to do, for people.")]
     code: Annotated[str, Field(description="The kind of problem, for programs.")]
     request_id: Annotated[str, Field(description="Also in the header `X-Request-ID`; quote it when asking for help.")]
+
+
+def request_id_of(scope: Scope) -> tuple[str, bool]:
+    """The id of a request, the client's own if it sent a well-formed one; and whether it had none so far."""
+    if isinstance(known := scope.get(_REQUEST_ID), str):
+        return known, False
+    sent = Headers(scope=scope).get("x-request-id", "")
+    scope[_REQUEST_ID] = request_id = sent if _WELL_FORMED.fullmatch(sent) else token_hex(16)
+    return request_id, True
+
+
+def response_headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    """What every response has."""
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),  # every response is one user's, or about now
+        (b"x-request-id", request_id.encode()),
+    ]
 
 
 def title(status: int) -> str:
@@ -51,10 +71,7 @@ def problem_response(scope: Scope, error: ApiError, headers: Mapping[str, str] |
 
 
 class _Content(dict[str, Any]):
-    """FastAPI puts a `model` under the route's own media type, this under the problem's.
-
-    https://github.com/fastapi/fastapi/issues/3122
-    """
+    """FastAPI puts a `model` under the route's own media type, this under the problem's (fastapi/fastapi#3122)."""
 
     def setdefault(self, _media_type: str, default: Any = None) -> Any:  # noqa: ANN401 - as in dict
         return super().setdefault(MEDIA_TYPE, default)
@@ -62,9 +79,9 @@ class _Content(dict[str, Any]):
 
 @cache
 def _model(name: str, status: int, codes: tuple[str, ...]) -> type[Problem]:
-    literal: Any = cast("Any", Literal)
+    literal = cast("Any", Literal)
     fields: dict[str, Any] = {"status": (literal[status], ...), "code": (literal[codes], ...)}
-    if INVALID_REQUEST.code in codes:
+    if Kind.INVALID_REQUEST.code in codes:
         fields["errors"] = (Annotated[list[InvalidField], Field(description="Each thing that is wrong.")], ...)
     return create_model(name, __base__=Problem, __doc__=Problem.__doc__, **fields)
 
@@ -78,17 +95,13 @@ def problem_responses(*kinds: Kind, name: str = "Problem") -> dict[int | str, di
     """
     responses: dict[int | str, dict[str, Any]] = {}
     for status in dict.fromkeys(kind.status for kind in kinds):
-        same = [kind for kind in kinds if kind.status == status]
-        examples = {
-            kind.code: {"value": _document(ApiError(kind, *(_FIELD,) * (kind is INVALID_REQUEST)), _ID)}
-            for kind in same
-        }
-        suffix = "" if status == INTERNAL_ERROR.status else str(status)
+        same = {kind.code: kind for kind in kinds if kind.status == status}
+        examples = {code: {"value": _document(ApiError(kind), "0c2f1d6e5b7a4f7c")} for code, kind in same.items()}
+        headers = {header: {"schema": {"type": "string"}} for kind in same.values() for header in kind.headers}
         responses[status] = {
             "description": title(status),
-            "model": _model(name + suffix, status, tuple(kind.code for kind in same)),
+            "model": _model(name + (str(status) if status != Kind.INTERNAL_ERROR.status else ""), status, tuple(same)),
             "content": _Content({MEDIA_TYPE: {"examples": examples}}),
+            **({"headers": headers} if headers else {}),
         }
-        if headers := {header: {"schema": {"type": "string"}} for kind in same for header in kind.headers}:
-            responses[status]["headers"] = headers
     return responses

@@ -16,19 +16,9 @@ from starlette.types import Receive, Scope, Send
 from structlog.stdlib import get_logger
 
 from edge_api.auth import authenticate
-from edge_api.errors import (
-    BODY_TIMEOUT,
-    BODY_TOO_LARGE,
-    INTERNAL_ERROR,
-    INVALID_REQUEST,
-    METHOD_NOT_ALLOWED,
-    UNSUPPORTED_MEDIA_TYPE,
-    ApiError,
-    InvalidField,
-)
+from edge_api.errors import ApiError, InvalidField, Kind
 from edge_api.logs import error_without_message
-from edge_api.middleware import request_id_of, response_headers
-from edge_api.problems import problem_response
+from edge_api.problems import problem_response, request_id_of, response_headers
 
 logger = get_logger(__name__)
 
@@ -56,12 +46,12 @@ class _BoundedRequest(Request):
         declared = self.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0
         if size > MAX_BODY_BYTES:
-            raise ApiError(BODY_TOO_LARGE)
+            raise ApiError(Kind.BODY_TOO_LARGE)
         size = 0
         async for chunk in super().stream():
             size += len(chunk)
             if size > MAX_BODY_BYTES:
-                raise ApiError(BODY_TOO_LARGE)
+                raise ApiError(Kind.BODY_TOO_LARGE)
             yield chunk
 
     async def json(self) -> object:
@@ -83,10 +73,10 @@ async def _with_body(request: Request, *, takes_body: bool) -> Request:
         async with asyncio.timeout(_BODY_SECONDS):
             body = await request.body()
     except TimeoutError:
-        raise ApiError(BODY_TIMEOUT) from None
+        raise ApiError(Kind.BODY_TIMEOUT) from None
     if body and not takes_body:
         refused = InvalidField(loc=["body"], msg="This request takes no body", type="body_not_allowed")
-        raise ApiError(INVALID_REQUEST, refused)
+        raise ApiError(Kind.INVALID_REQUEST, refused)
     if body:
         content = Message()
         content["content-type"] = request.headers.get("content-type", "")
@@ -94,7 +84,7 @@ async def _with_body(request: Request, *, takes_body: bool) -> Request:
             content.get_content_subtype() == "json" or content.get_content_subtype().endswith("+json")
         )
         if not is_json or request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise ApiError(UNSUPPORTED_MEDIA_TYPE)
+            raise ApiError(Kind.UNSUPPORTED_MEDIA_TYPE)
     return request
 
 
@@ -103,10 +93,10 @@ def _translated(problem: Exception, request_id: str) -> ApiError:
         return problem
     if isinstance(problem, RequestValidationError):  # `input` and `ctx` are left out: they repeat what was sent
         fields = (InvalidField(loc=error["loc"], msg=error["msg"], type=error["type"]) for error in problem.errors())
-        return ApiError(INVALID_REQUEST, *fields)
+        return ApiError(Kind.INVALID_REQUEST, *fields)
     places = error_without_message(None, "error", {"exc_info": problem})["exception"]  # a host's log might have more
     logger.error("crash", request_id=request_id, places=places)
-    return ApiError(INTERNAL_ERROR)
+    return ApiError(Kind.INTERNAL_ERROR)
 
 
 def method_not_allowed(request: Request) -> Response:
@@ -116,7 +106,7 @@ def method_not_allowed(request: Request) -> Response:
         scope = {**request.scope, "method": method.value}
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
             allowed.append(method.value)
-    return problem_response(request.scope, ApiError(METHOD_NOT_ALLOWED), {"Allow": ", ".join(sorted(allowed))})
+    return problem_response(request.scope, ApiError(Kind.METHOD_NOT_ALLOWED), {"Allow": ", ".join(sorted(allowed))})
 
 
 class ProblemRoute(APIRoute):
@@ -153,6 +143,5 @@ class ProblemRoute(APIRoute):
             return
         request_id, is_new = request_id_of(scope)
         response = method_not_allowed(Request(scope))
-        if is_new:
-            response.raw_headers.extend(response_headers(request_id))
+        response.raw_headers.extend(response_headers(request_id) if is_new else [])
         await response(scope, receive, send)

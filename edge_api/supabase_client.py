@@ -14,17 +14,7 @@ from structlog.contextvars import bind_contextvars
 from structlog.stdlib import get_logger
 
 from edge_api.auth import User
-from edge_api.errors import (
-    BAD_UPSTREAM,
-    INTERNAL_ERROR,
-    OVERLOADED,
-    SUPABASE_UNREACHABLE,
-    TOKENS_REFUSED,
-    UPSTREAM_TIMEOUT,
-    ApiError,
-    Kind,
-    from_upstream,
-)
+from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.schemas.account_schemas import UserAccountResponse
 from edge_api.settings import Settings
 from edge_api.transport import NoResponseError, Transport, error_code
@@ -97,7 +87,7 @@ class Supabase:
             ApiError: the call failed.
         """
         if self._under_way >= self._limit:
-            raise ApiError(OVERLOADED)
+            raise ApiError(Kind.OVERLOADED)
         self._under_way += 1
         since = time.perf_counter()
         try:
@@ -109,14 +99,14 @@ class Supabase:
             ]
             if differences:
                 logger.error("Supabase responded with another row", function=function.name, differences=differences)
-                raise ApiError(BAD_UPSTREAM)
+                raise ApiError(Kind.BAD_UPSTREAM)
         except ValidationError as error:
             differences = [
                 f"{'.'.join(map(str, problem['loc'])) or 'response'}: {problem['type']}"
                 for problem in error.errors(include_url=False, include_context=False, include_input=False)[:10]
             ]
             logger.error("Supabase responded in another shape", function=function.name, differences=differences)
-            raise ApiError(BAD_UPSTREAM) from None
+            raise ApiError(Kind.BAD_UPSTREAM) from None
         except ApiError as error:
             if error.cause:
                 reason = type(error.__cause__ or error).__name__
@@ -131,7 +121,7 @@ class Supabase:
     def _opened(self) -> Transport:
         if self._transport is None:
             logger.error("The router's lifespan has not been entered: see docs/embedding.md")
-            raise ApiError(INTERNAL_ERROR)
+            raise ApiError(Kind.INTERNAL_ERROR)
         return self._transport
 
     async def _call(self, function: Function[Any], params: Mapping[str, str], user: User, request_id: str) -> object:
@@ -148,7 +138,7 @@ class Supabase:
             async with asyncio.timeout_at(deadline):
                 return (await call.execute()).data
         except TimeoutError:
-            raise ApiError(UPSTREAM_TIMEOUT, cause=SUPABASE_UNREACHABLE) from None
+            raise ApiError(Kind.UPSTREAM_TIMEOUT, cause=Kind.SUPABASE_UNREACHABLE) from None
 
     def _headers(self, user: User, request_id: str) -> dict[str, str]:
         return {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
@@ -161,10 +151,10 @@ class Supabase:
         try:
             status, content = await transport.exchange("POST", url, headers, _PROBE_ARGUMENTS)
         except ApiError as error:
-            return error.cause or SUPABASE_UNREACHABLE
+            return error.cause or Kind.SUPABASE_UNREACHABLE
         code = error_code(content)
         if code in {"PGRST301", "PGRST302", "PGRST303"}:  # without a user's token: it is the key's, or every token
-            return TOKENS_REFUSED
+            return Kind.TOKENS_REFUSED
         if code in {"PGRST200", "42501"}:  # no such relation; a server that asks the database first
             return None
-        return from_upstream(status, code).cause or SUPABASE_UNREACHABLE
+        return from_upstream(status, code).cause or Kind.SUPABASE_UNREACHABLE

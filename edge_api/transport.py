@@ -24,15 +24,7 @@ from pyreqwest.exceptions import (
     WriteError,
 )
 
-from edge_api.errors import (
-    BAD_UPSTREAM,
-    CERTIFICATE_UNTRUSTED,
-    SUPABASE_UNREACHABLE,
-    UPSTREAM_TIMEOUT,
-    UPSTREAM_UNAVAILABLE,
-    ApiError,
-    from_upstream,
-)
+from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.settings import Settings
 
 # Below the 5 s after which Node servers (the embedded gateway) close an idle connection: reusing a connection that the
@@ -65,7 +57,7 @@ class _Response(httpx.Response):
         try:
             return orjson.loads(self._body)
         except orjson.JSONDecodeError as error:
-            raise ApiError(BAD_UPSTREAM, cause=SUPABASE_UNREACHABLE) from error
+            raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.SUPABASE_UNREACHABLE) from error
 
 
 class Transport(httpx.AsyncClient):
@@ -108,7 +100,7 @@ class Transport(httpx.AsyncClient):
         if not httpx.codes.is_success(status):
             raise from_upstream(status, error_code(content))
         if not content:  # which the library would take for no rows
-            raise ApiError(BAD_UPSTREAM, cause=SUPABASE_UNREACHABLE)
+            raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.SUPABASE_UNREACHABLE)
         return _Response(content)
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
@@ -118,23 +110,28 @@ class Transport(httpx.AsyncClient):
         try:
             async with (request.body_bytes(body) if body else request).build_streamed() as response:
                 status, content = response.status, await response.body_reader.read(_MAX_RESPONSE_BYTES + 1)
-        except (ConnectError, WriteError) as error:
-            if "invalid peer certificate" in str(error.details):  # there is no other sign of it
-                raise ApiError(UPSTREAM_UNAVAILABLE, cause=CERTIFICATE_UNTRUSTED) from error
-            raise NoResponseError(UPSTREAM_UNAVAILABLE, cause=SUPABASE_UNREACHABLE) from error
-        except PoolTimeoutError as error:
-            raise ApiError(UPSTREAM_UNAVAILABLE, cause=SUPABASE_UNREACHABLE) from error
-        except RequestTimeoutError as error:
-            # both the time for connecting and the whole time are reported as the former
-            is_whole = isinstance(error, ReadTimeoutError) or time.monotonic() - since >= self._seconds
-            raise ApiError(
-                UPSTREAM_TIMEOUT if is_whole else UPSTREAM_UNAVAILABLE, cause=SUPABASE_UNREACHABLE
-            ) from error
-        except RequestError as error:  # no HTTP, or a response that breaks off
-            raise ApiError(BAD_UPSTREAM, cause=SUPABASE_UNREACHABLE) from error
+        except RequestError as error:
+            raise self._failure(error, time.monotonic() - since) from error
         if content and len(content) > _MAX_RESPONSE_BYTES:
-            raise ApiError(BAD_UPSTREAM, cause=SUPABASE_UNREACHABLE)
+            raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.SUPABASE_UNREACHABLE)
         return status, bytes(content or b"")
+
+    def _failure(self, error: RequestError, seconds: float) -> ApiError:
+        match error:
+            case ConnectError() | WriteError() if "invalid peer certificate" in str(
+                error.details
+            ):  # the only sign of it
+                return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.CERTIFICATE_UNTRUSTED)
+            case ConnectError() | WriteError():
+                return NoResponseError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.SUPABASE_UNREACHABLE)
+            case PoolTimeoutError():
+                kind = Kind.UPSTREAM_UNAVAILABLE
+            case RequestTimeoutError():  # which the whole time and that for connecting are both reported as
+                is_whole = isinstance(error, ReadTimeoutError) or seconds >= self._seconds
+                kind = Kind.UPSTREAM_TIMEOUT if is_whole else Kind.UPSTREAM_UNAVAILABLE
+            case _:  # no HTTP, or a response that breaks off
+                kind = Kind.BAD_UPSTREAM
+        return ApiError(kind, cause=Kind.SUPABASE_UNREACHABLE)
 
 
 def error_code(content: bytes) -> str | None:

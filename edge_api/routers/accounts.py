@@ -10,48 +10,28 @@ from uuid import UUID
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import Field, TypeAdapter
 
-from edge_api import errors
-from edge_api.auth import CurrentUser
-from edge_api.errors import ApiError
-from edge_api.middleware import request_id_of
-from edge_api.problems import problem_responses
+from edge_api.auth import CurrentUser, User
+from edge_api.errors import ApiError, Kind
+from edge_api.problems import problem_responses, request_id_of
 from edge_api.routing import ProblemRoute
-from edge_api.schemas.account_schemas import (
-    CreateAccountRequest,
-    GetOrCreateAccountResponse,
-    GetOrCreateAccountRow,
-    ListAccountsResponse,
-    RenameAccountRequest,
-    UserAccountResponse,
-)
+from edge_api.schemas import account_schemas as schemas
 from edge_api.settings import Settings
 from edge_api.supabase_client import Function, Row, Supabase
 
-_ACCOUNTS: Final = TypeAdapter(list[UserAccountResponse])
+_ACCOUNTS: Final = TypeAdapter(list[schemas.UserAccountResponse])
+_ONE_ROW: Final = TypeAdapter(Annotated[list[schemas.GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
 _LIST: Final = Function("list_accounts", _ACCOUNTS, idempotent=True)
 _CREATE: Final = Function("create_account", _ACCOUNTS, is_single=True)
-_GET_OR_CREATE: Final = Function(
-    "get_or_create_account",
-    TypeAdapter(Annotated[list[GetOrCreateAccountRow], Field(min_length=1, max_length=1)]),
-    idempotent=True,
-)
+_GET_OR_CREATE: Final = Function("get_or_create_account", _ONE_ROW, idempotent=True)
 _GET: Final = Function("get_account", _ACCOUNTS, idempotent=True)
 _RENAME: Final = Function("rename_account", _ACCOUNTS)
 
-_ALL: Final = problem_responses(
-    errors.MISSING_TOKEN,
-    errors.INVALID_TOKEN,
-    errors.NOT_A_USER,
-    errors.PERMISSION_DENIED,
-    errors.INTERNAL_ERROR,
-    errors.BAD_UPSTREAM,
-    errors.UPSTREAM_UNAVAILABLE,
-    errors.OVERLOADED,
-    errors.UPSTREAM_TIMEOUT,
-)
-_OF_A_BODY: Final = problem_responses(errors.BODY_TIMEOUT, errors.BODY_TOO_LARGE, errors.INVALID_REQUEST)
-_OF_JSON: Final = {**_OF_A_BODY, **problem_responses(errors.UNSUPPORTED_MEDIA_TYPE)}
-_OF_ONE: Final = problem_responses(errors.ACCOUNT_NOT_FOUND, errors.INVALID_REQUEST)
+_OF_THE_USER: Final = (Kind.MISSING_TOKEN, Kind.INVALID_TOKEN, Kind.NOT_A_USER, Kind.PERMISSION_DENIED)
+_OF_SUPABASE: Final = (Kind.BAD_UPSTREAM, Kind.UPSTREAM_UNAVAILABLE, Kind.OVERLOADED, Kind.UPSTREAM_TIMEOUT)
+_OF_A_BODY: Final = problem_responses(Kind.BODY_TIMEOUT, Kind.BODY_TOO_LARGE, Kind.INVALID_REQUEST)
+_OF_JSON: Final = {**_OF_A_BODY, **problem_responses(Kind.UNSUPPORTED_MEDIA_TYPE)}
+_OF_ONE: Final = problem_responses(Kind.ACCOUNT_NOT_FOUND, Kind.INVALID_REQUEST)
+_LOCATION: Final = {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}}
 
 
 def _links(account_id: str) -> dict[str, Any]:
@@ -83,53 +63,42 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
         route_class=ProblemRoute,
         lifespan=lifespan,
         generate_unique_id_function=attrgetter("name"),  # what client generators make method names of
-        responses=_ALL,
+        responses=problem_responses(*_OF_THE_USER, Kind.INTERNAL_ERROR, *_OF_SUPABASE),
     )
 
-    async def call(function: Function[Row], request: Request, user: CurrentUser, **params: str) -> list[Row]:
+    async def call(function: Function[Row], request: Request, user: User, **params: str) -> list[Row]:
         return await client.rpc(function, params, user, request_id_of(request.scope)[0])
 
-    async def call_for_one(function: Function[Row], request: Request, user: CurrentUser, **params: str) -> Row:
-        """The row, of a function that finds one by its primary key."""
-        rows = await call(function, request, user, **params)
-        if not rows:
-            raise ApiError(errors.ACCOUNT_NOT_FOUND)
-        return rows[0]
+    async def call_for_one(function: Function[Row], request: Request, user: User, **params: str) -> Row:
+        for row in await call(function, request, user, **params):  # one at most: its id is a primary key
+            return row
+        raise ApiError(Kind.ACCOUNT_NOT_FOUND)
 
     @router.post(
         "/get-or-create",
         summary="Get your account, creating it if need be",
         responses={200: {"links": _links("/account/id")}, **_OF_A_BODY},
     )
-    async def get_or_create_account(request: Request, user: CurrentUser) -> GetOrCreateAccountResponse:
+    async def get_or_create_account(request: Request, user: CurrentUser) -> schemas.GetOrCreateAccountResponse:
         """Your account; if you have none, one named "Default Alpaca Account" is created.
 
         Safe to call any number of times, also at the same moment. Takes no body: any body is refused.
         """
         account = await call_for_one(_GET_OR_CREATE, request, user)
-        return GetOrCreateAccountResponse(account=account, created=account.created)
+        return schemas.GetOrCreateAccountResponse(account=account, created=account.created)
 
     @router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
-    async def list_accounts(request: Request, user: CurrentUser) -> ListAccountsResponse:
+    async def list_accounts(request: Request, user: CurrentUser) -> schemas.ListAccountsResponse:
         """All your accounts, newest first. A new user has none."""
         accounts = await call(_LIST, request, user)
-        return ListAccountsResponse(accounts=accounts, count=len(accounts))
+        return schemas.ListAccountsResponse(accounts=accounts, count=len(accounts))
 
-    location = {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}}
+    created = {201: {"headers": _LOCATION, "links": _links("/id")}, **problem_responses(Kind.ACCOUNT_EXISTS)}
 
-    @router.post(
-        "",
-        summary="Create your account",
-        status_code=201,
-        responses={
-            201: {"headers": location, "links": _links("/id")},
-            **problem_responses(errors.ACCOUNT_EXISTS),
-            **_OF_JSON,
-        },
-    )
+    @router.post("", summary="Create your account", status_code=201, responses={**created, **_OF_JSON})
     async def create_account(
-        request: Request, response: Response, user: CurrentUser, body: CreateAccountRequest
-    ) -> UserAccountResponse:
+        request: Request, response: Response, user: CurrentUser, body: schemas.CreateAccountRequest
+    ) -> schemas.UserAccountResponse:
         """Create your account under a name of your choice. Each user has one at most."""
         account = await call_for_one(_CREATE, request, user, account_name=body.account_name)
         root_path, path = request.scope.get("root_path", ""), request.scope["path"]
@@ -139,14 +108,14 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
         return account
 
     @router.get("/{account_id}", summary="Get one account", responses=_OF_ONE)
-    async def get_account(request: Request, user: CurrentUser, account_id: UUID) -> UserAccountResponse:
+    async def get_account(request: Request, user: CurrentUser, account_id: UUID) -> schemas.UserAccountResponse:
         """Your account with this id."""
         return await call_for_one(_GET, request, user, account_id=str(account_id))
 
     @router.patch("/{account_id}", summary="Rename an account", responses={**_OF_ONE, **_OF_JSON})
     async def rename_account(
-        request: Request, user: CurrentUser, account_id: UUID, body: RenameAccountRequest
-    ) -> UserAccountResponse:
+        request: Request, user: CurrentUser, account_id: UUID, body: schemas.RenameAccountRequest
+    ) -> schemas.UserAccountResponse:
         """Give your account another name. One that has been switched off cannot be changed."""
         return await call_for_one(_RENAME, request, user, account_id=str(account_id), account_name=body.account_name)
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from edge_api.errors import INTERNAL_ERROR, NOT_READY, ApiError, Kind
+from edge_api.errors import NOT_READY, ApiError, Kind
 from edge_api.problems import problem_responses
 from edge_api.routing import ProblemRoute
 from edge_api.supabase_client import Supabase
@@ -37,7 +37,7 @@ def health_router(supabase: Supabase) -> APIRouter:
     stale_at = 0.0
 
     @router.head("/healthz", include_in_schema=False)
-    @router.get("/healthz", summary="Does the process live?", responses=problem_responses(INTERNAL_ERROR))
+    @router.get("/healthz", summary="Does the process live?", responses=problem_responses(Kind.INTERNAL_ERROR))
     async def healthz() -> HealthResponse:
         """Always 200. Touches nothing else."""
         return HealthResponse()
@@ -46,7 +46,7 @@ def health_router(supabase: Supabase) -> APIRouter:
     @router.get(
         "/readyz",
         summary="Can requests be served?",
-        responses={**problem_responses(INTERNAL_ERROR), **problem_responses(*NOT_READY, name="NotReady")},
+        responses={**problem_responses(Kind.INTERNAL_ERROR), **problem_responses(*NOT_READY, name="NotReady")},
     )
     async def readyz() -> ReadyResponse:
         """200 when Supabase responds and has the accounts functions; else 503, and `code` says what is at fault."""

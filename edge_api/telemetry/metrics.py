@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import Scope
 
 from edge_api import __version__
-from edge_api.errors import INTERNAL_ERROR, ApiError
+from edge_api.errors import ApiError, Kind
 from edge_api.settings import Settings
 from edge_api.telemetry import method_of
 
@@ -105,7 +105,7 @@ class Metrics:
             outcome = error.kind.code
             raise
         except Exception:
-            outcome = INTERNAL_ERROR.code
+            outcome = Kind.INTERNAL_ERROR.code
             raise
         finally:
             _Instruments.calls_under_way.dec()

@@ -22,7 +22,7 @@ from starlette.types import Scope
 from structlog.contextvars import bind_contextvars
 
 from edge_api import __version__
-from edge_api.errors import INTERNAL_ERROR, ApiError
+from edge_api.errors import ApiError, Kind
 from edge_api.settings import Settings
 from edge_api.telemetry import exporter_name, method_of
 
@@ -98,7 +98,7 @@ class Tracing:
                 yield
             except Exception as error:
                 span.set_attribute(
-                    "error.type", error.kind.code if isinstance(error, ApiError) else INTERNAL_ERROR.code
+                    "error.type", error.kind.code if isinstance(error, ApiError) else Kind.INTERNAL_ERROR.code
                 )
                 span.set_status(Status(StatusCode.ERROR))
                 raise

@@ -21,7 +21,7 @@ from edge_api.local import stack as local_stack
 from edge_api.local.postgres import SUPERUSER
 from edge_api.local.processes import Child
 from edge_api.local.stack import Stack
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, sign_up
 
 TIMEOUT: Final = 1.0

@@ -22,8 +22,8 @@ import pytest
 
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.problems import title
+from tests.edge.serving import serving
 from tests.edge.test_errors import assert_tells_nothing_of_the_inside
-from tests.edge.test_serve import serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, User, sign_up, stored_accounts
 
 MINE: Final = b'{"account_name": "Mine"}'

@@ -25,7 +25,7 @@ import pytest
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from tests.edge.scripted import READY, Received, Script, ScriptedUpstream, answering, http, scripted_upstream
-from tests.edge.test_serve import SERVE, serving
+from tests.edge.serving import SERVE, serving
 from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, signed
 
 JSON = {"Content-Type": "application/json"}

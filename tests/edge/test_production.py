@@ -20,9 +20,9 @@ from edge_api.local.node import PROJECT
 from edge_api.local.processes import accepts_connections, free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import Settings
+from tests.edge.faults import KEY, ROW_AND_CREATED, TOKEN
 from tests.edge.scripted import Received, answering, scripted_upstream
-from tests.edge.test_failures_scripted import KEY, ROW_AND_CREATED, TOKEN
-from tests.edge.test_serve import SERVE, serving, workers
+from tests.edge.serving import SERVE, serving, workers
 from tests.support import GET_OR_CREATE
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import json
+import math
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +23,22 @@ from cryptography.x509.oid import NameOID
 
 from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
-from tests.edge.scripted import READY, answering, scripted_upstream
-from tests.edge.test_failures_scripted import KEY, TOKEN, eventually
-from tests.edge.test_serve import SERVE, serving
+from tests.edge.faults import (
+    KEY,
+    MARK,
+    TIMEOUT,
+    TOKEN,
+    Edge,
+    assert_problem,
+    error,
+    eventually,
+    healthy,
+    running,
+    sending,
+    silent,
+)
+from tests.edge.scripted import READY, Script, answering, scripted_upstream
+from tests.edge.serving import SERVE, serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
 # What PostgREST or the gateway in front of it responds to the readiness check: the status, the body, what it means.
@@ -115,6 +130,48 @@ def test_readiness_names_the_cause_and_follows_it(tmp_path: Path) -> None:
             eventually(lambda expected=code: readiness() == expected)  # type: ignore[misc]
         upstream.script = READY
         eventually(lambda: readiness() == "ready")
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Edge]:
+    with running(tmp_path, EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT)) as edge:
+        yield edge
+
+
+def test_readiness_costs_supabase_a_call_a_second_whoever_asks(edge: Edge) -> None:
+    async def ask_200_times() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(base_url=edge.url, timeout=30, limits=limits, verify=NO_CERTIFICATES) as client:
+            return await asyncio.gather(*(client.get("/readyz") for _ in range(200)))
+
+    edge.upstream.received.clear()
+    since = time.monotonic()
+    answers = asyncio.run(ask_200_times())
+    seconds = math.ceil(time.monotonic() - since)
+    assert [answer.status_code for answer in answers] == [200] * 200
+    assert len(edge.upstream.received) <= 1 + seconds
+    assert all("authorization" not in request.headers for request in edge.upstream.received)
+
+
+NOT_READY: Final[dict[str, Script]] = {
+    "closed": sending(),
+    "silent": silent,
+    "503": error(503, MARK),
+}
+
+
+@pytest.mark.parametrize("outage", NOT_READY)
+def test_readiness_follows_an_outage_and_its_end(edge: Edge, outage: str) -> None:
+    def readiness() -> int:
+        return edge.client.get("/readyz").status_code
+
+    eventually(lambda: readiness() == 200)
+    edge.upstream.script = NOT_READY[outage]
+    eventually(lambda: readiness() == 503)
+    assert_problem(edge.client.get("/readyz"), 503, "supabase_unreachable")
+    assert edge.client.get("/healthz").status_code == 200
+    edge.upstream.script = healthy
+    eventually(lambda: readiness() == 200)
 
 
 def test_the_readiness_check_leaves_no_error_in_the_databases_log(stack: Stack) -> None:

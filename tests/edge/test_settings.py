@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from edge_api import __version__
 from edge_api.settings import InvalidSettingsError, Settings
-from tests.edge.test_serve import COMPLETE, SERVE, read
+from tests.edge.serving import COMPLETE, SERVE, read
 
 JWT_OF_A_SERVICE: Final = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl"
 

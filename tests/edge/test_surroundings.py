@@ -13,8 +13,8 @@ import pytest
 
 from edge_api.settings import InvalidSettingsError
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
+from tests.edge.serving import COMPLETE, read, serving
 from tests.edge.test_logs import USER_ID, Canaries, raw, serving_more
-from tests.edge.test_serve import COMPLETE, read, serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
 
 ALLOWED = "https://app.example.com"

@@ -25,9 +25,9 @@ from edge_api import errors
 from edge_api.local.node import PROJECT
 from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
+from tests.edge.faults import KEY, MARK, ROW_AND_CREATED, TOKEN
 from tests.edge.scripted import answering, scripted_upstream
-from tests.edge.test_failures_scripted import KEY, MARK, ROW_AND_CREATED, TOKEN
-from tests.edge.test_serve import SERVE, serving, workers
+from tests.edge.serving import SERVE, serving, workers
 from tests.support import ACCOUNTS, GET_OR_CREATE, User
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -164,7 +164,7 @@ def test_the_dashboard_the_alerts_and_the_docs_speak_of_metrics_that_there_are(t
 
 def test_each_code_is_explained_to_operators() -> None:
     """Both ways: no code is missing, and none is of the past."""
-    codes = {value.code for value in vars(errors).values() if isinstance(value, errors.Kind)}
+    codes = {kind.code for kind in errors.Kind}
     page = (PROJECT / "docs" / "operate.md").read_text()
     table = page.partition("| code | status |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes | {"bad_http"}

@@ -13,9 +13,9 @@ import pytest
 from fastapi import Request
 
 from edge_api.auth import authenticate
-from edge_api.errors import INVALID_TOKEN, MISSING_TOKEN, NOT_A_USER, ApiError, Kind
+from edge_api.errors import ApiError, Kind
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
 USER_ID: Final = "01a209c4-2582-7088-9473-495d5ac64f35"
@@ -64,7 +64,7 @@ def test_the_scheme_is_read_in_any_case(header: str) -> None:
 def test_other_than_one_bearer_token_is_a_missing_token(headers: tuple[str, ...]) -> None:
     with pytest.raises(ApiError) as refused:
         authenticate(request(*headers))
-    assert refused.value.kind is MISSING_TOKEN
+    assert refused.value.kind is Kind.MISSING_TOKEN
 
 
 # Supabase says what is genuine: whatever a project accepts is passed on, signed in whichever way, by whomever.
@@ -131,8 +131,8 @@ def test_clocks_may_differ_by_seconds() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "token", "refused"),
-    [(kind, token, INVALID_TOKEN) for kind, token in INVALID.items()]
-    + [(kind, token, NOT_A_USER) for kind, token in NO_USERS.items()],
+    [(kind, token, Kind.INVALID_TOKEN) for kind, token in INVALID.items()]
+    + [(kind, token, Kind.NOT_A_USER) for kind, token in NO_USERS.items()],
 )
 def test_what_supabase_would_refuse_is_refused_early(kind: str, token: str, refused: Kind) -> None:
     with pytest.raises(ApiError) as error:
