@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
-from fastapi import Request, Security
+from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
@@ -84,4 +84,4 @@ class _UserBearer(SecurityBase):
         return authenticate(request)
 
 
-CurrentUser = Annotated[User, Security(_UserBearer())]
+CurrentUser = Annotated[User, Depends(_UserBearer())]

@@ -44,8 +44,7 @@ class _BoundedRequest(Request):
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         declared = self.headers.get("content-length", "")
-        size = int(declared[:20]) if declared.isdecimal() else 0
-        if size > MAX_BODY_BYTES:
+        if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
             raise ApiError(Kind.BODY_TOO_LARGE)
         size = 0
         async for chunk in super().stream():
@@ -63,6 +62,12 @@ class _BoundedRequest(Request):
             raise
         except (ValueError, RecursionError):  # no UTF-8; a number of thousands of digits; nested too deep
             _refuse()
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers  # of HTTP/1, a message without either has none: RFC 9112, 6.3
+    is_http_1 = request.scope["http_version"] in {"1.0", "1.1"}
+    return not is_http_1 or headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 async def _with_body(request: Request, *, takes_body: bool) -> Request:
@@ -121,7 +126,7 @@ class ProblemRoute(APIRoute):
         async def respond(request: Request) -> Response:
             request_id, is_new = request_id_of(request.scope)
             try:
-                if reads_body:
+                if reads_body and _has_body(request):
                     request = await _with_body(request, takes_body=takes_body)
                 response = await handler(request)
             except HTTPException:

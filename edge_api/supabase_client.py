@@ -89,17 +89,18 @@ class Supabase:
         if self._under_way >= self._limit:
             raise ApiError(Kind.OVERLOADED)
         self._under_way += 1
-        since = time.perf_counter()
+        since, facts = time.perf_counter(), {}
         try:
             data = await self._call(function, params, user, request_id)
             rows = function.returns.validate_python([data] if function.is_single else data)
-            expected = {"user_id": str(user.id), "id": params.get("account_id")}
-            differences = [
-                name for row in rows for name, value in expected.items() if value not in {None, str(getattr(row, name))}
-            ]
+            differences = ["user_id" for row in rows if row.user_id != user.id]
+            if "account_id" in params:
+                differences += ["id" for row in rows if str(row.id) != params["account_id"]]
             if differences:
                 logger.error("Supabase responded with another row", function=function.name, differences=differences)
                 raise ApiError(Kind.BAD_UPSTREAM)
+            facts["user_id"] = str(user.id)  # Supabase accepted the token
+            return rows
         except ValidationError as error:
             differences = [
                 f"{'.'.join(map(str, problem['loc'])) or 'response'}: {problem['type']}"
@@ -114,9 +115,7 @@ class Supabase:
             raise
         finally:
             self._under_way -= 1
-            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1))
-        bind_contextvars(user_id=str(user.id))  # Supabase accepted the token
-        return rows
+            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1), **facts)
 
     def _opened(self) -> Transport:
         if self._transport is None:
