@@ -129,14 +129,17 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
-    def from_environment(cls) -> Self:
+    def from_environment(cls, *, shared: bool = False) -> Self:
         """Read the settings.
+
+        Args:
+            shared: the environment is also another app's, whose variables may begin with EDGE_ too.
 
         Raises:
             InvalidSettingsError: variables are missing or wrong, or one that begins with EDGE_ does not exist.
         """
         known = {name.upper() for name in cls.model_fields} | _OTHERS
-        names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known)
+        names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known and not shared)
         lines = [f"{name}: there is no such setting" for name in names]
         try:
             settings = cls()

@@ -18,7 +18,7 @@ from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, N
 
 PAGE = (PROJECT / "docs" / "embedding.md").read_text()
 MODULES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
-INCLUDE = "app.include_router(accounts_router(Settings.from_environment()))\n"
+INCLUDE = "app.include_router(accounts_router(Settings.from_environment(shared=True)))\n"
 # Requests of the host's own routes, and of none: every kind of error that FastAPI and a host make.
 OF_THE_HOST: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("GET", "/orders", {"Authorization": "Bearer x"}),
@@ -39,18 +39,16 @@ async def crash() -> None:
 
 
 @contextmanager
-def running(
-    folder: Path, source: str, stack_url: str, key: str, *options: str, **environment: str
-) -> Iterator[tuple[httpx.Client, Child]]:
+def running(folder: Path, source: str, stack_url: str, key: str) -> Iterator[tuple[httpx.Client, Child]]:
     """An app of the page's, served as it says."""
     port = free_port()
     (folder / "app_of_the_page.py").write_text(source)
     child = Child(
         "the host",
-        [sys.executable, "-m", "uvicorn", "app_of_the_page:app", f"--port={port}", *options],
+        [sys.executable, "-m", "uvicorn", "app_of_the_page:app", f"--port={port}"],
         log=folder / "host.log",
         cwd=folder,
-        env={"SUPABASE_URL": stack_url, "SUPABASE_PUBLISHABLE_KEY": key, **environment},
+        env={"SUPABASE_URL": stack_url, "SUPABASE_PUBLISHABLE_KEY": key, "EDGE_OF_THE_HOST": "1"},
     )
     try:
         child.wait_until(lambda: accepts_connections(port), seconds=30)
@@ -184,7 +182,7 @@ async def problems() -> Problem:
 
 
 def test_below_a_prefix(host: Callable[[str], httpx.Client], user: User) -> None:
-    source = MODULES["host"].replace("from_environment()))\n", 'from_environment()), prefix="/v2")\n')
+    source = MODULES["host"].replace("shared=True)))\n", 'shared=True)), prefix="/v2")\n')
     exercise(host(source), "/v2", user)
     assert problem(host(source).delete(f"/v2{ACCOUNTS}")) == (405, "method_not_allowed")
 
@@ -216,7 +214,7 @@ async def closed() -> None:
 
 """
     source = MODULES["host"].replace("app = FastAPI", f"{dependency}\napp = FastAPI")
-    source = source.replace("from_environment()))\n", "from_environment()), dependencies=[Depends(closed)])\n")
+    source = source.replace("shared=True)))\n", "shared=True)), dependencies=[Depends(closed)])\n")
     answer = host(source).get(ACCOUNTS, headers=bearer(user))
     assert (answer.status_code, answer.json()) == (403, {"detail": "Closed today"})
 
