@@ -14,15 +14,8 @@ from typing import Any, Final
 
 import httpx
 import orjson
+from pyreqwest import exceptions as failures
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ConnectError,
-    PoolTimeoutError,
-    ReadTimeoutError,
-    RequestError,
-    RequestTimeoutError,
-    WriteError,
-)
 
 from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.settings import Settings
@@ -110,24 +103,22 @@ class Transport(httpx.AsyncClient):
         try:
             async with (request.body_bytes(body) if body else request).build_streamed() as response:
                 status, content = response.status, await response.body_reader.read(_MAX_RESPONSE_BYTES + 1)
-        except RequestError as error:
+        except failures.RequestError as error:
             raise self._failure(error, time.monotonic() - since) from error
         if content and len(content) > _MAX_RESPONSE_BYTES:
             raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.SUPABASE_UNREACHABLE)
         return status, bytes(content or b"")
 
-    def _failure(self, error: RequestError, seconds: float) -> ApiError:
+    def _failure(self, error: failures.RequestError, seconds: float) -> ApiError:
         match error:
-            case ConnectError() | WriteError() if "invalid peer certificate" in str(
-                error.details
-            ):  # the only sign of it
-                return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.CERTIFICATE_UNTRUSTED)
-            case ConnectError() | WriteError():
+            case failures.ConnectError() | failures.WriteError():
+                if "invalid peer certificate" in str(error.details):  # there is no other sign of it
+                    return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.CERTIFICATE_UNTRUSTED)
                 return NoResponseError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.SUPABASE_UNREACHABLE)
-            case PoolTimeoutError():
+            case failures.PoolTimeoutError():
                 kind = Kind.UPSTREAM_UNAVAILABLE
-            case RequestTimeoutError():  # which the whole time and that for connecting are both reported as
-                is_whole = isinstance(error, ReadTimeoutError) or seconds >= self._seconds
+            case failures.RequestTimeoutError():  # which the whole time and that for connecting are both reported as
+                is_whole = isinstance(error, failures.ReadTimeoutError) or seconds >= self._seconds
                 kind = Kind.UPSTREAM_TIMEOUT if is_whole else Kind.UPSTREAM_UNAVAILABLE
             case _:  # no HTTP, or a response that breaks off
                 kind = Kind.BAD_UPSTREAM
