@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +21,6 @@ from uuid import uuid4
 import httpx
 import jwt
 import psutil
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 
 from bench.candidates import PATH
 from bench.report import Results, Run, picture, table
@@ -33,10 +30,9 @@ from edge_api.local.processes import Child, accepts_connections, free_port
 HERE: Final = Path(__file__).parent
 CALLERS: Final = (1, 16, 64)
 SERVE: Final = [sys.executable, "-m", "edge_api.cli", "serve"]
-SIGNING_KEYS: Final = "edge, signing keys"
 TWO_WORKERS: Final = "edge, 2 workers"
 # Those that are compared most stand side by side.
-NAMES: Final = ("noop", "raw", "edge", SIGNING_KEYS, TWO_WORKERS, "shared", "per-request")
+NAMES: Final = ("noop", "raw", "edge", TWO_WORKERS, "shared", "per-request")
 # Of this candidate the first answers come after seconds where many wait, and two rounds say enough.
 _SLOW: Final = "per-request"
 _SLOW_SECONDS: Final = 4
@@ -131,12 +127,13 @@ class Candidates:
         httpx.post(url, headers={"Authorization": f"Bearer {project.token}"}).raise_for_status()
         return Target(url, project, child)
 
-    def start_upstream(self, key_set: dict[str, Any]) -> str:
-        """Start an upstream that answers at once; returns its address."""
+    def start_upstream(self) -> Project:
+        """Start an upstream that answers at once, of a project that these claims call."""
         port = free_port()
-        argv = [sys.executable, "-m", "bench.upstream", str(port), json.dumps(key_set)]
-        self._child("upstream", argv, port)
-        return f"http://127.0.0.1:{port}"
+        self._child("upstream", [sys.executable, "-m", "bench.upstream", str(port)], port)
+        expiry = {"iat": int(time.time()), "exp": int(time.time()) + 3600}
+        token = jwt.encode({**_CLAIMS, **expiry}, "x" * 48, algorithm="HS256")
+        return Project(f"http://127.0.0.1:{port}", _PUBLISHABLE_KEY, token)
 
     def start_up(self, argv: list[str], port: int, **env: str) -> float:
         """The seconds from the start of a server to its first answer."""
@@ -156,28 +153,6 @@ class Candidates:
         self._running.callback(child.stop, grace_seconds=5)
         child.wait_until(lambda: accepts_connections(port), seconds=30)
         return child
-
-
-@contextmanager
-def instant_upstream(candidates: Candidates) -> Iterator[tuple[Project, Project]]:
-    """Two upstreams that answer at once: of a project with a shared secret, and of one with signing keys."""
-    expiry = {**_CLAIMS, "iat": int(time.time()), "exp": int(time.time()) + 3600}
-    shared_secret = candidates.start_upstream({"keys": []})
-    key, key_id = ec.generate_private_key(ec.SECP256R1()), str(uuid4())
-    public = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": key_id, "alg": "ES256", "use": "sig"}
-    signing_keys = candidates.start_upstream({"keys": [public]})
-    yield (
-        Project(
-            shared_secret,
-            _PUBLISHABLE_KEY,
-            jwt.encode({**expiry, "iss": f"{shared_secret}/auth/v1"}, "x" * 48, algorithm="HS256"),
-        ),
-        Project(
-            signing_keys,
-            _PUBLISHABLE_KEY,
-            jwt.encode({**expiry, "iss": f"{signing_keys}/auth/v1"}, key, algorithm="ES256", headers={"kid": key_id}),
-        ),
-    )
 
 
 def sign_up(stack: local_stack.Stack) -> Project:
@@ -269,18 +244,15 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="edge-api-bench-") as temporary, ExitStack() as running:
         candidates = Candidates(Path(temporary), running)
-        shared_secret, signing_keys = running.enter_context(instant_upstream(candidates))
-        targets = {
-            name: candidates.start(name, signing_keys if name == SIGNING_KEYS else shared_secret)
-            for name in options.only or NAMES
-        }
+        project = candidates.start_upstream()
+        targets = {name: candidates.start(name, project) for name in options.only or NAMES}
         if options.only:
             print(table(measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")))
             return 0
-        targets["direct"] = Target(f"{shared_secret.url}/rest/v1/rpc/get_or_create_account", shared_secret)
+        targets["direct"] = Target(f"{project.url}/rest/v1/rpc/get_or_create_account", project)
         instant = measure(targets, rounds=options.rounds, seconds=options.seconds, report="instant upstream")
-        memory = memory_growth(candidates, shared_secret)
-        started = start_up(candidates, shared_secret, rounds=5)
+        memory = memory_growth(candidates, project)
+        started = start_up(candidates, project, rounds=5)
     with tempfile.TemporaryDirectory(prefix="edge-api-bench-") as temporary, ExitStack() as running:
         candidates = Candidates(Path(temporary), running)
         state = Path(tempfile.mkdtemp(prefix="edge-api-bench-"))

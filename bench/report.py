@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same figures, the same file
 mpl.rcParams["svg.fonttype"] = "none"  # text as text, a tenth of the size
 mpl.rcParams["font.family"] = "sans-serif"
-_COLOURS: Final = {"edge": "#3ecf8e", "edge, signing keys": "#24b47e"}
+_COLOURS: Final = {"edge": "#3ecf8e"}
 _OTHERS: Final = "#9aa0a6"
 
 

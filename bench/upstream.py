@@ -1,6 +1,6 @@
 """A Supabase that answers every call at once with the same account: what is left is the cost of the wrapper.
 
-python -m bench.upstream PORT [KEY_SET]
+python -m bench.upstream PORT
 """
 
 import asyncio
@@ -24,8 +24,7 @@ _ROW: Final = _answer(b"[%b]" % _ACCOUNT)
 
 
 class _InstantProtocol(asyncio.Protocol):
-    def __init__(self, key_set: bytes) -> None:
-        self._keys = _answer(key_set)
+    def __init__(self) -> None:
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -34,19 +33,18 @@ class _InstantProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._unread += data
         while (end := self._unread.find(b"\r\n\r\n")) >= 0:
-            head = self._unread[:end].lower()
-            _, _, rest = head.partition(b"content-length:")
+            _, _, rest = self._unread[:end].lower().partition(b"content-length:")
             whole = end + 4 + int(rest.partition(b"\r\n")[0] or 0)
             if len(self._unread) < whole:
                 return
             self._unread = self._unread[whole:]
-            self._transport.write(self._keys if b"jwks.json" in head else _ROW)
+            self._transport.write(_ROW)
 
 
-async def _serve(port: int, key_set: bytes) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: _InstantProtocol(key_set), "127.0.0.1", port)
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(_InstantProtocol, "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), (sys.argv[2] if len(sys.argv) > 2 else '{"keys":[]}').encode()))
+    uvloop.run(_serve(int(sys.argv[1])))

@@ -1,35 +1,14 @@
 """`edge-api serve --check`: what would be served, and whether the project is ready for it."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from edge_api import telemetry
-from edge_api.errors import ApiError
-from edge_api.routers.health import Readiness
 from edge_api.settings import Settings
-from edge_api.upstream import Supabase
+from edge_api.supabase_client import Supabase
 
 # Whatever the settings allow: a person waits for this.
 _SECONDS: Final = 30.0
-
-
-async def _project(settings: Settings) -> tuple[bool, str, str]:
-    """Whether the project is ready, what it says, and how tokens are checked."""
-    async with Supabase.connect(settings) as supabase:
-        problem = await Readiness(supabase).problem()
-        try:
-            answer: Any = await supabase.published_keys()
-            keys = answer.get("keys") if isinstance(answer, dict) else None
-        except ApiError:
-            tokens = "the project's signing keys cannot be read now; until they can, Supabase alone checks"
-        else:
-            names = ", ".join(sorted({str(key.get("alg")) for key in keys or () if isinstance(key, dict)}))
-            tokens = (
-                f"checked here against the project's signing keys ({names}), then by Supabase"
-                if names
-                else "checked by Supabase alone: the project publishes no signing keys"
-            )
-    return problem is None, "ready" if problem is None else f"{problem.code}: {problem.detail}", tokens
 
 
 async def check(settings: Settings) -> tuple[bool, str]:
@@ -38,27 +17,25 @@ async def check(settings: Settings) -> tuple[bool, str]:
     Returns:
         Whether the project is ready, and a line for each thing that is set. No secret is in it.
     """
+    ready, supabase = False, Supabase(settings)
     try:
-        async with asyncio.timeout(_SECONDS):
-            ready, project, tokens = await _project(settings)
+        async with asyncio.timeout(_SECONDS), supabase.open():
+            not_ready = await supabase.not_ready()
+        ready, project = not_ready is None, f"{not_ready.code}: {not_ready.detail}" if not_ready else "ready"
     except TimeoutError:
-        ready, project, tokens = False, f"no answer within {_SECONDS:g} s", "not known"
-    metrics = "off"
-    if settings.edge_metrics_port is not None:
-        metrics = f"http://{settings.edge_metrics_host}:{settings.edge_metrics_port}/metrics"
-    workers = settings.edge_api_workers
+        project = f"no response within {_SECONDS:g} s"
+    except Exception as error:  # whatever it is, the lines below are said
+        project = f"cannot be checked: {type(error).__name__}"
+    workers, port = settings.edge_api_workers, settings.edge_metrics_port
     lines = {
-        "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, "
-        f"{workers} worker{'s' if workers > 1 else ''}",
+        "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, {workers} worker{'s' * (workers > 1)}",
         "project": f"{settings.supabase_url}: {project}",
-        "tokens": tokens,
-        "issuer": settings.edge_token_issuer or f"{settings.supabase_url}/auth/v1",
         "limits": f"of each worker: {settings.edge_upstream_connections} connections to Supabase, "
         f"{settings.edge_upstream_waiting} calls may wait, {settings.edge_upstream_timeout:g} s a call",
         "CORS": ", ".join(settings.edge_cors_origins) or "no pages of other origins",
         "proxies": ", ".join(settings.edge_trusted_proxies) or "none believed",
         "docs": "/docs and /openapi.json" if settings.edge_docs else "off",
-        "metrics": metrics,
+        "metrics": f"http://{settings.edge_metrics_host}:{port}/metrics" if port else "off",
         "traces": telemetry.traces_lack() or "as the OTEL_ variables say" if telemetry.traces_wanted() else "off",
         "logs": f"{settings.edge_log_level}, {settings.edge_log_format or 'console at a terminal, else json'}",
     }

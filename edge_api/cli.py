@@ -9,6 +9,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from edge_api import __version__
+
 
 def serve(factory: str | None = None, *, check: bool = False) -> int:
     """Serve the API, or what another factory creates, in the foreground until SIGINT or SIGTERM.
@@ -33,7 +35,7 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
             server.serve(settings, factory or server.APPLICATION)
             return 0
     except InvalidSettingsError as error:
-        print(f"edge-api: the environment is not complete\n{error}", file=sys.stderr)
+        print(f"edge-api: cannot start with these settings\n{error}", file=sys.stderr)
         return 2
     except server.CannotListenError as error:
         print(f"edge-api: {error}", file=sys.stderr)
@@ -82,6 +84,7 @@ def migrations(directory: Path | None) -> int:
 def main() -> int:
     """Parse the command line and run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="edge-api", description="The accounts API in front of a Supabase project.")
+    parser.add_argument("--version", action="version", version=f"edge-api {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser(
         "serve",

@@ -25,7 +25,7 @@ _MAX_QUEUED_LINES: Final = 10_000  # some 4 MB
 _FLUSH_SECONDS: Final = 2.0
 
 
-def _error_without_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def error_without_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace an exception by its kind and the places it came through, causes first."""
     error = event.pop("exc_info", None)
     if error is True:
@@ -142,7 +142,7 @@ def configure(*, level: str, log_format: str | None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _error_without_message,
+        error_without_message,
     ]
     lowest = logging.getLevelNamesMapping()[level.upper()]
     for_people = os.isatty(_STANDARD_OUTPUT) if log_format is None else log_format == "console"

@@ -2,83 +2,45 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypedDict
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
 
-from edge_api import __version__, docs, errors, telemetry
-from edge_api.middleware import RequestMiddleware
-from edge_api.routers import accounts, health
+from edge_api import __version__, docs, telemetry
+from edge_api.middleware import RequestMiddleware, UnhandledErrorMiddleware, on_http_exception
+from edge_api.routers.accounts import accounts_router
+from edge_api.routers.health import health_router
 from edge_api.settings import Settings
-from edge_api.signing_keys import SigningKeys
-from edge_api.tokens import Authenticator
-from edge_api.upstream import Supabase
+from edge_api.supabase_client import Supabase
 
 DESCRIPTION = """\
-Which account does a broker credential belong to? One account per user, made on first need, visible to its owner only.
+Which account does a broker credential belong to? One per user, created on first need, visible to its owner only.
 
-Every call but the health checks needs the access token of a signed-in Supabase user: press **Authorize** and paste it.
+Every request but the health checks needs the access token of a signed-in user: press **Authorize** and paste it.
 Errors are problem documents (RFC 9457): `code` is for programs, `detail` for people."""
-
-
-class State(TypedDict):
-    """What lives as long as the application, found in `request.state`."""
-
-    supabase: Supabase
-    authenticate: Authenticator
-    readiness: health.Readiness
-
-
-class EdgeApi(FastAPI):
-    """FastAPI with this API's error document in its OpenAPI description."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The description, built once."""
-        if self.openapi_schema is None:
-            description = super().openapi()
-            _, definitions = models_json_schema(
-                [(errors.Problem, "serialization")], ref_template="#/components/schemas/{model}"
-            )
-            schemas = description["components"]["schemas"]
-            schemas.update(definitions["$defs"])
-            # FastAPI's own way would look at the token here too; that is done in GuardedRoute, before the body is read
-            description["components"]["securitySchemes"] = {
-                "HTTPBearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "JWT",
-                    "description": "The access token of a signed-in Supabase user.",
-                }
-            }
-            for path, operations in description["paths"].items():
-                for operation in operations.values() if path.startswith(accounts.router.prefix) else ():
-                    operation["security"] = [{"HTTPBearer": []}]
-            for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which no answer uses
-                schemas.pop(unused, None)
-        return self.openapi_schema or {}
+# What the API reads, and what supabase-js and tracing in browsers add to each request of a page.
+_CORS_HEADERS: Final = (
+    *("Authorization", "Content-Type", "X-Request-ID", "apikey", "x-client-info"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace"),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for the Supabase project that `settings` name. Connects to nothing before it is started."""
     observers = telemetry.observers(settings)
-    project = telemetry.observed(observers) if observers else Supabase
+    supabase = telemetry.observed(observers)(settings) if observers else Supabase(settings)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with project.connect(settings) as supabase, SigningKeys(supabase.published_keys) as keys:
-                yield {
-                    "supabase": supabase,
-                    "authenticate": Authenticator(settings, keys),
-                    "readiness": health.Readiness(supabase),
-                }
+            yield
         finally:
             for observer in observers:
                 observer.close()
 
-    app = EdgeApi(
+    app = FastAPI(
         title="Accounts API",
         version=__version__,
         description=DESCRIPTION,
@@ -88,21 +50,22 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # which would hold the messages of crashes
         redirect_slashes=False,  # a redirect would be built from the Host header
+        exception_handlers={HTTPException: on_http_exception},
     )
-    errors.install(app)
+    app.add_middleware(UnhandledErrorMiddleware)
     if settings.edge_cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.edge_cors_origins,
             allow_methods=["GET", "POST", "PATCH"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
             expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     if observers:
         app.add_middleware(telemetry.ObservedMiddleware, observers=observers)
     app.add_middleware(RequestMiddleware)
-    # not `include_router`, which compares each path with each route several times a request
-    app.router.routes.extend([*accounts.router.routes, *health.router.routes])
+    app.include_router(accounts_router(settings, supabase))
+    app.include_router(health_router(supabase))
     if settings.edge_docs:
         docs.install(app)
     return app

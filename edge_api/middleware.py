@@ -1,26 +1,22 @@
-"""What holds for every request, before any route is looked for."""
+"""What this service puts around the routes: request ids, the log line of each request, unhandled errors."""
 
-import re
 import time
-from secrets import token_hex
-from typing import Final
 
-from starlette.datastructures import Headers
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.stdlib import get_logger
 
-logger = get_logger(__name__)
+from edge_api.errors import ApiError, Kind
+from edge_api.problems import problem_response, request_id_of, response_headers
+from edge_api.routing import method_not_allowed
 
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),  # every answer is one user's, or about now
-)
-_WELL_FORMED_ID: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
+logger = get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Gives each request an id, the client's own if it sent a well-formed one, and logs a line when it is answered.
+    """Gives each request an id, and logs a line when it is responded to.
 
     Whoever serves the request may add to that line with structlog's `bind_contextvars`.
     """
@@ -34,9 +30,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         since = time.perf_counter()
-        wanted = Headers(scope=scope).get("x-request-id", "")
-        request_id = wanted if _WELL_FORMED_ID.fullmatch(wanted) else token_hex(16)
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id, _ = request_id_of(scope)
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         status = 0
@@ -45,17 +39,55 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], *response_headers(request_id)]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
-            route = scope.get("route")
             logger.info(
                 "request",
                 method=scope["method"],
-                route=getattr(route, "path", None),  # never the path itself, which may hold anything
+                route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
                 status=status,
                 duration_ms=round((time.perf_counter() - since) * 1000, 1),
             )
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Respond to what no route takes."""
+    match error:
+        case HTTPException(status_code=404):
+            return problem_response(request.scope, ApiError(Kind.NOT_FOUND))
+        case HTTPException(status_code=405):
+            return method_not_allowed(request)
+    raise error
+
+
+class UnhandledErrorMiddleware:
+    """Responds to an error that nobody expected.
+
+    Starlette's own would do so outside of all other middleware, and raise the error, with whatever its message holds,
+    once more for the server to log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def noticing_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing_send)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            logger.error("crash", exc_info=error)
+            if not started:  # else the server sees that the response is not whole, and ends the connection
+                await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send)

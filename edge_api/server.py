@@ -144,6 +144,7 @@ def _run(settings: Settings, factory: str, listener: socket.socket) -> None:
         log_level=logging.getLevelNamesMapping()[settings.edge_log_level.upper()],
         access_log=False,
         server_header=False,
+        root_path=settings.edge_root_path,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=_WORKER_SECONDS,
         # no request takes longer than receiving its body and calling Supabase

@@ -1,21 +1,38 @@
-"""Settings, read from the environment once at the start."""
+"""Settings, read from the environment once at the start. docs/settings.md says what each is for."""
 
+import os
 import re
-from ipaddress import ip_network
-from typing import Annotated, Literal, Self
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-import jwt
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from edge_api.auth import claims_of
+
+# Of the checkout's own tools, in whose terminal the service may be started.
+_OTHERS: Final = {"EDGE_API_URL", "EDGE_CHROMIUM", "EDGE_POSTGRES_VERSION", "EDGE_STATE_DIR"}
+_KEY: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
+_HOST: Final = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])"
+# As browsers send it (https://www.rfc-editor.org/rfc/rfc6454#section-6.2), or as apps and extensions do
+_ORIGIN: Final = re.compile(
+    rf"\*|http://{_HOST}(:(?!80$)\d{{1,5}})?|https://{_HOST}(:(?!443$)\d{{1,5}})?"
+    r"|(?!(https?|wss?|ftp|file|data|blob)://)[a-z][a-z0-9+.-]*://[A-Za-z0-9.-]+"
+)
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 class InvalidSettingsError(Exception):
     """The environment lacks a setting or holds a wrong one. The message names each variable and no value."""
 
 
-# As browsers send it: https://www.rfc-editor.org/rfc/rfc6454#section-6.2
-_ORIGIN = re.compile(r"http://[a-z0-9.-]+(:(?!80$)\d{1,5})?|https://[a-z0-9.-]+(:(?!443$)\d{1,5})?")
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _project_url(value: str) -> str:
@@ -26,37 +43,28 @@ def _project_url(value: str) -> str:
         usable = False
     if not usable or url.username or url.password or url.path.strip("/") or url.query or url.fragment:
         raise ValueError("must be the project's address and nothing more, such as https://abcdefgh.supabase.co")
+    if url.scheme == "http" and not _is_this_machine(url.hostname or ""):
+        raise ValueError("must begin with https://, unless it is on this machine: tokens would travel in clear text")
     return f"{url.scheme}://{url.netloc}"
 
 
 def _publishable_key(value: str) -> str:
     """Refuse a privileged key: the edge must never hold one (a mix-up would bypass row level security)."""
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("must be a key as the project's settings show it, without spaces")
-    if value.startswith("sb_secret_"):
-        raise ValueError("must be the publishable key, not a secret one")
+    if not _KEY.fullmatch(value):
+        raise ValueError("must be a key as the project's settings show it, without spaces or quotes")
+    if value.lower().startswith(("sb_", "sbp_")) and not value.startswith("sb_publishable_"):
+        raise ValueError("must be the publishable key, not a secret one or a personal access token")
     if value.count(".") == 2:  # the older kind of key is a JWT
         try:
-            role = jwt.decode(value, options={"verify_signature": False}).get("role")
-        except jwt.InvalidTokenError:
+            role = claims_of(value).get("role")
+        except ValueError:
             role = None
         if role != "anon":
             raise ValueError("must be the key of the role anon")
     return value
 
 
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _origin(value: str) -> str:
-    """Refuse what a browser would never send as an origin, and so would never match."""
-    if value != "*" and not _ORIGIN.fullmatch(value):
-        raise ValueError("must be origins such as https://app.example.com, separated by commas")
-    return value
-
-
-def _proxy(value: str) -> str:
+def _network(value: str) -> str:
     try:
         ip_network(value)
     except ValueError:
@@ -64,10 +72,32 @@ def _proxy(value: str) -> str:
     return value
 
 
+def _matching(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"must be {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+_Listed = (NoDecode, BeforeValidator(_split))
+_Origin = Annotated[str, _matching(_ORIGIN, "origins such as https://app.example.com, separated by commas")]
+_Header = Annotated[str, _matching(_HEADER, "names of headers, separated by commas")]
+_Port = Annotated[int, Field(ge=1, le=65535)]
+_Seconds = Annotated[float, Field(gt=0, le=60)]
+
+
 class Settings(BaseSettings):
     """What `edge-api serve` needs to know. Each field is the environment variable of the same name in upper case."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, hide_input_in_errors=True, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     supabase_url: Annotated[str, AfterValidator(_project_url)]
     supabase_publishable_key: Annotated[
@@ -76,57 +106,51 @@ class Settings(BaseSettings):
         Field(validation_alias=AliasChoices("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY"), repr=False),
     ]
     edge_api_host: str = "127.0.0.1"
-    edge_api_port: Annotated[int, Field(ge=1, le=65535)] = 9403
-    edge_api_workers: Annotated[int, Field(ge=1, le=64, description="Processes that serve, one a core.")] = 1
-    edge_upstream_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds for a call to Supabase.")] = 10.0
-    edge_upstream_connect_timeout: Annotated[
-        float, Field(gt=0, le=60, description="Seconds of that for making a connection.")
-    ] = 3.0
-    edge_upstream_connections: Annotated[int, Field(ge=1, le=1000, description="Connections to Supabase at most.")] = 32
-    edge_upstream_waiting: Annotated[
-        int, Field(ge=0, le=10_000, description="Calls that may wait for one of them; any more are refused at once.")
-    ] = 128
-    edge_token_issuer: Annotated[
-        str | None, Field(description="Who issues the users' tokens, if not SUPABASE_URL with /auth/v1.")
-    ] = None
-    edge_token_allow_hs256: Annotated[
-        bool, Field(description="Pass tokens signed with a shared secret on, though the project publishes keys.")
-    ] = False
-    edge_cors_origins: Annotated[
-        tuple[Annotated[str, AfterValidator(_origin)], ...],
-        NoDecode,
-        BeforeValidator(_split),
-        Field(description="The web origins whose pages may call, separated by commas."),
-    ] = ()
-    edge_trusted_proxies: Annotated[
-        tuple[Annotated[str, AfterValidator(_proxy)], ...],
-        NoDecode,
-        BeforeValidator(_split),
-        Field(description="The addresses of proxies whose X-Forwarded-* headers are believed, separated by commas."),
-    ] = ()
-    edge_metrics_host: Annotated[str, Field(description="Where Prometheus is answered.")] = "127.0.0.1"
-    edge_metrics_port: Annotated[
-        int | None, Field(ge=1, le=65535, description="The port for Prometheus; not answered unless set.")
-    ] = None
-    edge_docs: Annotated[bool, Field(description="Whether /docs and /openapi.json are there.")] = True
+    edge_api_port: _Port = 9403
+    edge_root_path: Annotated[str, _matching(_PATH, "the path that the proxy strips, such as /accounts-api")] = ""
+    edge_api_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    edge_upstream_timeout: _Seconds = 10.0
+    edge_upstream_connect_timeout: _Seconds = 3.0
+    edge_upstream_connections: Annotated[int, Field(ge=1, le=1000)] = 32
+    edge_upstream_waiting: Annotated[int, Field(ge=0, le=10_000)] = 128
+    edge_cors_origins: Annotated[tuple[_Origin, ...], *_Listed] = ()
+    edge_cors_headers: Annotated[tuple[_Header, ...], *_Listed] = ()
+    edge_trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], *_Listed] = ()
+    edge_metrics_host: str = "127.0.0.1"
+    edge_metrics_port: _Port | None = None
+    edge_docs: bool = True
     edge_log_level: Literal["debug", "info", "warning", "error"] = "info"
-    edge_log_format: Annotated[
-        Literal["json", "console"] | None, Field(description="console at a terminal and json elsewhere, unless set.")
-    ] = None
+    edge_log_format: Literal["json", "console"] | None = None
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.edge_metrics_port == self.edge_api_port:
+            raise ValueError("EDGE_METRICS_PORT: is wrong: must be another port than EDGE_API_PORT")
+        return self
 
     @classmethod
-    def from_environment(cls) -> Self:
+    def from_environment(cls, *, shared: bool = False) -> Self:
         """Read the settings.
 
+        Args:
+            shared: the environment is also another app's, whose variables may begin with EDGE_ too.
+
         Raises:
-            InvalidSettingsError: one or more variables are missing or wrong.
+            InvalidSettingsError: variables are missing or wrong, or one that begins with EDGE_ does not exist.
         """
+        known = {name.upper() for name in cls.model_fields} | _OTHERS
+        names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known and not shared)
+        lines = [f"{name}: there is no such setting" for name in names]
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
-            lines = (
-                f"{'.'.join(map(str, problem['loc'])).upper()}: "
-                + ("is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, "))
-                for problem in error.errors(include_url=False, include_context=False, include_input=False)
-            )
-            raise InvalidSettingsError("\n".join(lines)) from None
+            for problem in error.errors(include_url=False, include_context=False, include_input=False):
+                name = ".".join(map(str, problem["loc"])).upper()
+                message = problem["msg"].removeprefix("Value error, ")
+                is_missing = problem["type"] == "missing"
+                lines.append(
+                    f"{name}: is not set" if is_missing else f"{name}: is wrong: {message}" if name else message
+                )
+        if lines:
+            raise InvalidSettingsError("\n".join(lines))
+        return settings

@@ -13,6 +13,8 @@ import httpx
 import psycopg
 
 from edge_api.local.stack import MIGRATOR, Stack
+from edge_api.routers import accounts
+from edge_api.supabase_client import Function
 from tests.target import Target, signed
 
 __all__ = ["signed"]  # and all that is made here
@@ -23,6 +25,9 @@ NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ACCOUNTS = "/api/accounts"
 GET_OR_CREATE = f"{ACCOUNTS}/get-or-create"
 NOBODYS_ID = "00000000-0000-4000-8000-000000000000"
+
+# The SQL functions that the endpoints call.
+FUNCTIONS = tuple(value.name for value in vars(accounts).values() if isinstance(value, Function))
 
 # Every endpoint that needs a user: method, path, body.
 ENDPOINTS: tuple[tuple[str, str, dict[str, str] | None], ...] = (

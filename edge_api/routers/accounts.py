@@ -1,154 +1,122 @@
 """The accounts endpoints: each forwards to the SQL function that does the work."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from operator import attrgetter
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
+from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import Field, TypeAdapter
-from structlog.contextvars import bind_contextvars
 
-from edge_api.errors import (
-    AccountExistsError,
-    AccountNotFoundError,
-    BadUpstreamError,
-    BodyTimeoutError,
-    BodyTooLargeError,
-    InvalidRequestError,
-    InvalidTokenError,
-    MissingTokenError,
-    NotAUserError,
-    OverloadedError,
-    PermissionDeniedError,
-    UnsupportedMediaTypeError,
-    UpstreamTimeoutError,
-    UpstreamUnavailableError,
-    documented,
-)
-from edge_api.guarded_route import GuardedRoute
-from edge_api.schemas.account_schemas import (
-    CreateAccountRequest,
-    GetOrCreateAccountResponse,
-    GetOrCreateAccountRow,
-    ListAccountsResponse,
-    RenameAccountRequest,
-    UserAccountResponse,
-)
-from edge_api.tokens import Caller
-from edge_api.upstream import Function, Supabase
+from edge_api.auth import CurrentUser, User
+from edge_api.errors import ApiError, Kind
+from edge_api.problems import problem_responses, request_id_of
+from edge_api.routing import ProblemRoute
+from edge_api.schemas import account_schemas as schemas
+from edge_api.settings import Settings
+from edge_api.supabase_client import Function, Row, Supabase
 
-T = TypeVar("T")
-
-router = APIRouter(
-    prefix="/api/accounts",
-    tags=["accounts"],
-    route_class=GuardedRoute,
-    generate_unique_id_function=attrgetter("name"),  # what client generators make method names of
-    responses=documented(
-        MissingTokenError,
-        InvalidTokenError,
-        NotAUserError,
-        PermissionDeniedError,
-        BodyTimeoutError,
-        BodyTooLargeError,
-        BadUpstreamError,
-        UpstreamUnavailableError,
-        OverloadedError,
-        UpstreamTimeoutError,
-    ),
-)
-
-_ACCOUNTS: Final = TypeAdapter(list[UserAccountResponse])
-_LIST: Final = Function("list_accounts", _ACCOUNTS, repeatable=True)
-_CREATE: Final = Function("create_account", TypeAdapter(UserAccountResponse))
-_GET_OR_CREATE: Final = Function(
-    "get_or_create_account",
-    TypeAdapter(Annotated[list[GetOrCreateAccountRow], Field(min_length=1, max_length=1)]),
-    repeatable=True,
-)
-_GET: Final = Function("get_account", _ACCOUNTS, repeatable=True)
+_ACCOUNTS: Final = TypeAdapter(list[schemas.UserAccountResponse])
+_ONE_ROW: Final = TypeAdapter(Annotated[list[schemas.GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
+_LIST: Final = Function("list_accounts", _ACCOUNTS, idempotent=True)
+_CREATE: Final = Function("create_account", _ACCOUNTS, is_single=True)
+_GET_OR_CREATE: Final = Function("get_or_create_account", _ONE_ROW, idempotent=True)
+_GET: Final = Function("get_account", _ACCOUNTS, idempotent=True)
 _RENAME: Final = Function("rename_account", _ACCOUNTS)
 
-_ONE_ACCOUNT_PROBLEMS: Final = documented(AccountNotFoundError, InvalidRequestError)
+_OF_THE_USER: Final = (Kind.MISSING_TOKEN, Kind.INVALID_TOKEN, Kind.NOT_A_USER, Kind.PERMISSION_DENIED)
+_OF_SUPABASE: Final = (Kind.BAD_UPSTREAM, Kind.UPSTREAM_UNAVAILABLE, Kind.OVERLOADED, Kind.UPSTREAM_TIMEOUT)
+_OF_A_BODY: Final = problem_responses(Kind.BODY_TIMEOUT, Kind.BODY_TOO_LARGE, Kind.INVALID_REQUEST)
+_OF_JSON: Final = {**_OF_A_BODY, **problem_responses(Kind.UNSUPPORTED_MEDIA_TYPE)}
+_OF_ONE: Final = problem_responses(Kind.ACCOUNT_NOT_FOUND, Kind.INVALID_REQUEST)
+_LOCATION: Final = {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}}
 
 
 def _links(account_id: str) -> dict[str, Any]:
-    """The OpenAPI description of where the id in an answer leads."""
+    """The OpenAPI description of where the id in a response leads."""
     parameters = {"account_id": f"$response.body#{account_id}"}
-    return {
-        operation: {"operationId": operation, "parameters": parameters}
-        for operation in ("get_account", "rename_account")
-    }
+    operations = ("get_account", "rename_account")
+    return {operation: {"operationId": operation, "parameters": parameters} for operation in operations}
 
 
-def _found(accounts: list[UserAccountResponse]) -> UserAccountResponse:
-    """The account of an answer with one row or none: the id is a primary key."""
-    if not accounts:
-        raise AccountNotFoundError
-    return accounts[0]
+def accounts_router(settings: Settings, supabase: Supabase | None = None) -> APIRouter:
+    """The endpoints, with all that they need, for any app to include.
 
+    Its lifespan, which an app that includes it enters with its own, opens the connections to Supabase.
 
-async def _rpc(request: Request, function: Function[T], **params: str) -> T:
-    """Call an SQL function on behalf of the user whose request this is; raises ApiError."""
-    state = request.state
-    supabase: Supabase = state.supabase
-    caller: Caller = state.caller
-    answer = await supabase.rpc(function, params, token=caller.token, request_id=state.request_id)
-    bind_contextvars(user_id=caller.user_id)  # Supabase accepted the token
-    return answer
-
-
-@router.post(
-    "/get-or-create",
-    summary="Get your account, making it if need be",
-    responses={200: {"links": _links("/account/id")}, **documented(InvalidRequestError)},
-)
-async def get_or_create_account(request: Request) -> GetOrCreateAccountResponse:
-    """Your account; if you have none, one named "Default Alpaca Account" is made.
-
-    Safe to call any number of times, also at the same moment. Takes no body: any body is refused.
+    Args:
+        settings: which project, and the limits; what concerns the server is not used.
+        supabase: the client, where it is another than these settings make.
     """
-    (account,) = await _rpc(request, _GET_OR_CREATE)
-    return GetOrCreateAccountResponse(account=account, created=account.created)
+    client = supabase or Supabase(settings)
 
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with client.open():
+            yield
 
-@router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
-async def list_accounts(request: Request) -> ListAccountsResponse:
-    """All your accounts, newest first. A new user has none."""
-    accounts = await _rpc(request, _LIST)
-    return ListAccountsResponse(accounts=accounts, count=len(accounts))
+    router = APIRouter(
+        prefix="/api/accounts",
+        tags=["accounts"],
+        route_class=ProblemRoute,
+        lifespan=lifespan,
+        generate_unique_id_function=attrgetter("name"),  # what client generators make method names of
+        responses=problem_responses(*_OF_THE_USER, Kind.INTERNAL_ERROR, *_OF_SUPABASE),
+    )
 
+    async def call(function: Function[Row], request: Request, user: User, **params: str) -> list[Row]:
+        return await client.rpc(function, params, user, request_id_of(request.scope)[0])
 
-@router.post(
-    "",
-    summary="Create your account",
-    status_code=status.HTTP_201_CREATED,
-    responses={
-        201: {
-            "headers": {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}},
-            "links": _links("/id"),
-        },
-        **documented(AccountExistsError, UnsupportedMediaTypeError, InvalidRequestError),
-    },
-)
-async def create_account(body: CreateAccountRequest, request: Request, response: Response) -> UserAccountResponse:
-    """Make your account under a name of your choice. Each user has one at most."""
-    account = await _rpc(request, _CREATE, account_name=body.account_name)
-    response.headers["Location"] = request.app.url_path_for("get_account", account_id=account.id)
-    return account
+    async def call_for_one(function: Function[Row], request: Request, user: User, **params: str) -> Row:
+        for row in await call(function, request, user, **params):  # one at most: its id is a primary key
+            return row
+        raise ApiError(Kind.ACCOUNT_NOT_FOUND)
 
+    @router.post(
+        "/get-or-create",
+        summary="Get your account, creating it if need be",
+        responses={200: {"links": _links("/account/id")}, **_OF_A_BODY},
+    )
+    async def get_or_create_account(request: Request, user: CurrentUser) -> schemas.GetOrCreateAccountResponse:
+        """Your account; if you have none, one named "Default Alpaca Account" is created.
 
-@router.get("/{account_id}", summary="Get one account", responses=_ONE_ACCOUNT_PROBLEMS)
-async def get_account(account_id: UUID, request: Request) -> UserAccountResponse:
-    """Your account with this id."""
-    return _found(await _rpc(request, _GET, account_id=str(account_id)))
+        Safe to call any number of times, also at the same moment. Takes no body: any body is refused.
+        """
+        account = await call_for_one(_GET_OR_CREATE, request, user)
+        return schemas.GetOrCreateAccountResponse(account=account, created=account.created)
 
+    @router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
+    async def list_accounts(request: Request, user: CurrentUser) -> schemas.ListAccountsResponse:
+        """All your accounts, newest first. A new user has none."""
+        accounts = await call(_LIST, request, user)
+        return schemas.ListAccountsResponse(accounts=accounts, count=len(accounts))
 
-@router.patch(
-    "/{account_id}",
-    summary="Rename an account",
-    responses={**_ONE_ACCOUNT_PROBLEMS, **documented(UnsupportedMediaTypeError)},
-)
-async def rename_account(account_id: UUID, body: RenameAccountRequest, request: Request) -> UserAccountResponse:
-    """Give your account another name."""
-    return _found(await _rpc(request, _RENAME, account_id=str(account_id), account_name=body.account_name))
+    created = {201: {"headers": _LOCATION, "links": _links("/id")}, **problem_responses(Kind.ACCOUNT_EXISTS)}
+
+    @router.post("", summary="Create your account", status_code=201, responses={**created, **_OF_JSON})
+    async def create_account(
+        request: Request, response: Response, user: CurrentUser, body: schemas.CreateAccountRequest
+    ) -> schemas.UserAccountResponse:
+        """Create your account under a name of your choice. Each user has one at most."""
+        account = await call_for_one(_CREATE, request, user, account_name=body.account_name)
+        root_path, path = request.scope.get("root_path", ""), request.scope["path"]
+        # an app whose proxy strips a prefix finds it in the root_path alone
+        path = path if path.startswith(f"{root_path}/") else root_path + path
+        response.headers["Location"] = f"{quote(path)}/{account.id}"
+        return account
+
+    @router.get("/{account_id}", summary="Get one account", responses=_OF_ONE)
+    async def get_account(request: Request, user: CurrentUser, account_id: UUID) -> schemas.UserAccountResponse:
+        """Your account with this id."""
+        return await call_for_one(_GET, request, user, account_id=str(account_id))
+
+    @router.patch("/{account_id}", summary="Rename an account", responses={**_OF_ONE, **_OF_JSON})
+    async def rename_account(
+        request: Request, user: CurrentUser, account_id: UUID, body: schemas.RenameAccountRequest
+    ) -> schemas.UserAccountResponse:
+        """Give your account another name. One that has been switched off cannot be changed."""
+        return await call_for_one(_RENAME, request, user, account_id=str(account_id), account_name=body.account_name)
+
+    return router

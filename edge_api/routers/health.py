@@ -5,61 +5,16 @@ import time
 from operator import attrgetter
 from typing import Final, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel
 
-from edge_api.errors import (
-    ApiError,
-    KeyRefusedError,
-    MigrationsMissingError,
-    NotReadyError,
-    PublishableKeyRefusedError,
-    SupabaseUnreachableError,
-    documented,
-)
-from edge_api.upstream import Supabase
+from edge_api.errors import NOT_READY, ApiError, Kind
+from edge_api.problems import problem_responses
+from edge_api.routing import ProblemRoute
+from edge_api.supabase_client import Supabase
 
-router = APIRouter(tags=["health"], generate_unique_id_function=attrgetter("name"))
-
-# Every SQL function that the endpoints call, with arguments of the right names: PostgREST finds a function by them.
-_ID: Final = "00000000-0000-0000-0000-000000000000"
-FUNCTIONS: Final[dict[str, dict[str, str]]] = {
-    "list_accounts": {},
-    "get_or_create_account": {},
-    "create_account": {"account_name": "x"},
-    "get_account": {"account_id": _ID},
-    "rename_account": {"account_id": _ID, "account_name": "x"},
-}
 # Whoever asks, and however often, Supabase is asked once in this time.
 _SECONDS: Final = 1.0
-
-
-class Readiness:
-    """Whether Supabase answers and has the functions, as of a second ago at most."""
-
-    def __init__(self, supabase: Supabase) -> None:
-        self._supabase = supabase
-        self._check: asyncio.Task[type[NotReadyError] | None] | None = None
-        self._stale_at = 0.0
-
-    async def problem(self) -> type[NotReadyError] | None:
-        """What is missing, or None."""
-        if self._check is None or (self._check.done() and time.monotonic() >= self._stale_at):
-            self._check = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._check)  # others wait for it too
-
-    async def _ask(self) -> type[NotReadyError] | None:
-        try:
-            there = await asyncio.gather(
-                *(self._supabase.has_function(function, params) for function, params in FUNCTIONS.items())
-            )
-        except KeyRefusedError:
-            return PublishableKeyRefusedError
-        except ApiError:
-            return SupabaseUnreachableError
-        finally:
-            self._stale_at = time.monotonic() + _SECONDS
-        return None if all(there) else MigrationsMissingError
 
 
 class HealthResponse(BaseModel):
@@ -74,20 +29,34 @@ class ReadyResponse(BaseModel):
     status: Literal["ready"] = "ready"
 
 
-@router.get("/healthz", summary="Does the process live?")
-async def healthz() -> HealthResponse:
-    """Always 200. Touches nothing else."""
-    return HealthResponse()
+def health_router(supabase: Supabase) -> APIRouter:
+    """The health checks of a service that serves with this client."""
+    router = APIRouter(tags=["health"], route_class=ProblemRoute, generate_unique_id_function=attrgetter("name"))
+    asking = asyncio.Lock()
+    not_ready: Kind | None = None
+    stale_at = 0.0
 
+    @router.head("/healthz", include_in_schema=False)
+    @router.get("/healthz", summary="Does the process live?", responses=problem_responses(Kind.INTERNAL_ERROR))
+    async def healthz() -> HealthResponse:
+        """Always 200. Touches nothing else."""
+        return HealthResponse()
 
-@router.get(
-    "/readyz",
-    summary="Can requests be served?",
-    responses=documented(SupabaseUnreachableError, PublishableKeyRefusedError, MigrationsMissingError),
-)
-async def readyz(request: Request) -> ReadyResponse:
-    """200 when Supabase answers and its database has the accounts functions; else 503 with what is at fault."""
-    readiness: Readiness = request.state.readiness
-    if problem := await readiness.problem():
-        raise problem
-    return ReadyResponse()
+    @router.head("/readyz", include_in_schema=False)
+    @router.get(
+        "/readyz",
+        summary="Can requests be served?",
+        responses={**problem_responses(Kind.INTERNAL_ERROR), **problem_responses(*NOT_READY, name="NotReady")},
+    )
+    async def readyz() -> ReadyResponse:
+        """200 when Supabase responds and has the accounts functions; else 503, and `code` says what is at fault."""
+        nonlocal not_ready, stale_at
+        async with asking:
+            if time.monotonic() >= stale_at:
+                not_ready = await supabase.not_ready()
+                stale_at = time.monotonic() + _SECONDS
+        if not_ready:
+            raise ApiError(not_ready, cause=not_ready)
+        return ReadyResponse()
+
+    return router

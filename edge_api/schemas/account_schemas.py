@@ -103,16 +103,12 @@ class GetOrCreateAccountRow(UserAccountResponse):
 
 
 class CreateAccountRequest(BaseModel):
-    """The account to make."""
+    """The account to create."""
 
     model_config = ConfigDict(extra="forbid")
 
     account_name: AccountName
 
 
-class RenameAccountRequest(BaseModel):
+class RenameAccountRequest(CreateAccountRequest):
     """The account's new name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    account_name: AccountName

@@ -1,21 +1,21 @@
 """What is seen from outside: metrics and traces. Nothing here is imported, and nothing measured, unless asked for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from http import HTTPMethod
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.stdlib import get_logger
 
+from edge_api.auth import User
 from edge_api.settings import Settings
-from edge_api.upstream import Function, Supabase
+from edge_api.supabase_client import Function, Row, Supabase
 
 logger = get_logger(__name__)
-T = TypeVar("T")
 
 # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 _ASK_FOR_TRACES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
@@ -26,7 +26,7 @@ class Observer(Protocol):
     """Is told of each request, and of each call to Supabase, by being entered before and left after it."""
 
     def request(self, scope: Scope) -> AbstractContextManager[object]:
-        """Around a request. At the end `scope["state"]` has its `status`, and its `problem` if it was refused."""
+        """Around a request. At the end `scope["state"]` has its `status`, and `scope` its `edge_api.problem`."""
 
     def upstream(self, function: str) -> AbstractContextManager[object]:
         """Around a call of an SQL function. What is raised is what the client is told."""
@@ -119,16 +119,16 @@ def observed(observers: Sequence[Observer]) -> type[Supabase]:
         """Tells of each call."""
 
         async def rpc(
-            self, function: Function[T], params: dict[str, str] | None = None, *, token: str | None, request_id: str
-        ) -> T:
+            self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str
+        ) -> list[Row]:
             """Call an SQL function."""
             with ExitStack() as stack:
                 for observer in observers:
                     stack.enter_context(observer.upstream(function.name))
-                return await super().rpc(function, params, token=token, request_id=request_id)
+                return await super().rpc(function, params, user, request_id)
 
-        def _headers(self, token: str | None, request_id: str) -> dict[str, str]:
-            headers = super()._headers(token, request_id)
+        def _headers(self, user: User, request_id: str) -> dict[str, str]:
+            headers = super()._headers(user, request_id)
             for observer in observers:
                 observer.propagate(headers)
             return headers

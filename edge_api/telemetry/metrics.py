@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import Scope
 
 from edge_api import __version__
-from edge_api.errors import ApiError
+from edge_api.errors import ApiError, Kind
 from edge_api.settings import Settings
 from edge_api.telemetry import method_of
 
@@ -89,7 +89,7 @@ class Metrics:
             state = scope["state"]
             _Instruments.requests.labels(method_of(scope), route, state["status"]).inc()
             _Instruments.request_seconds.labels(route).observe(time.perf_counter() - since)
-            if problem := state.get("problem"):
+            if problem := scope.get("edge_api.problem"):
                 _Instruments.problems.labels(problem).inc()
 
     @contextmanager
@@ -102,10 +102,10 @@ class Metrics:
             yield
             outcome = "ok"
         except ApiError as error:
-            outcome = error.code
+            outcome = error.kind.code
             raise
         except Exception:
-            outcome = ApiError.code
+            outcome = Kind.INTERNAL_ERROR.code
             raise
         finally:
             _Instruments.calls_under_way.dec()

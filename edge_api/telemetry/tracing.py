@@ -22,7 +22,7 @@ from starlette.types import Scope
 from structlog.contextvars import bind_contextvars
 
 from edge_api import __version__
-from edge_api.errors import ApiError
+from edge_api.errors import ApiError, Kind
 from edge_api.settings import Settings
 from edge_api.telemetry import exporter_name, method_of
 
@@ -75,7 +75,7 @@ class Tracing:
                 if route := getattr(scope.get("route"), "path", None):
                     span.update_name(f"{method} {route}")
                     span.set_attribute("http.route", route)
-                if problem := state.get("problem"):
+                if problem := scope.get("edge_api.problem"):
                     span.set_attribute("error.type", problem)
                 if state["status"] >= 500:  # as the conventions have it: 4xx is no error of the server's
                     span.set_status(Status(StatusCode.ERROR))
@@ -97,7 +97,9 @@ class Tracing:
             try:
                 yield
             except Exception as error:
-                span.set_attribute("error.type", error.code if isinstance(error, ApiError) else ApiError.code)
+                span.set_attribute(
+                    "error.type", error.kind.code if isinstance(error, ApiError) else Kind.INTERNAL_ERROR.code
+                )
                 span.set_status(Status(StatusCode.ERROR))
                 raise
 

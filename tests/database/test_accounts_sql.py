@@ -11,8 +11,7 @@ import pytest
 from psycopg import errors
 
 from edge_api.local.stack import MIGRATOR, Stack
-from edge_api.routers.health import FUNCTIONS
-from tests.support import GET_OR_CREATE, User, acting_as, stored_accounts
+from tests.support import FUNCTIONS, GET_OR_CREATE, User, acting_as, stored_accounts
 from tests.target import Target
 
 

@@ -13,9 +13,9 @@ from pydantic import AwareDatetime, BaseModel
 from edge_api.local.node import supabase
 from edge_api.local.postgres import VERSIONS
 from edge_api.local.stack import MIGRATOR
-from edge_api.routers.health import FUNCTIONS
 from edge_api.schemas.account_schemas import GetOrCreateAccountRow, UserAccountResponse
 from tests.database.project import Project
+from tests.support import FUNCTIONS
 
 TABLE: Final = "user_accounts"
 
@@ -143,7 +143,7 @@ def differences_from_the_generated_types(project: Project, database: str, state:
 
 
 def test_the_schemas_agree_with_the_catalogs(project: Project, clone: str) -> None:
-    assert RESULTS.keys() == FUNCTIONS.keys()
+    assert RESULTS.keys() == set(FUNCTIONS)
     with project.connect(clone) as connection:
         assert differences_from_the_catalogs(connection) == []
 

@@ -9,7 +9,7 @@ import pytest
 from edge_api.local.processes import Child
 from edge_api.local.stack import MIGRATOR, Stack
 from tests.edge.caddy import Front, caddy
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES, User, sign_up
 
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from http.client import parse_headers
 from typing import Any, BinaryIO, Final
 
-from edge_api.errors import title
 from edge_api.local.stack import Stack
+from edge_api.problems import title
 from tests.edge.caddy import SITE, Front
 from tests.edge.test_errors import assert_tells_nothing_of_the_inside
 from tests.support import User

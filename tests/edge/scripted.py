@@ -6,10 +6,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any
-
-JWKS_PATH = "/auth/v1/.well-known/jwks.json"
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ def http(status: int, body: object, headers: Mapping[str, str] | None = None) ->
     content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode() + content
+    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + content
 
 
 def answering(status: int, body: object, headers: Mapping[str, str] | None = None) -> Script:
@@ -42,23 +38,17 @@ def answering(status: int, body: object, headers: Mapping[str, str] | None = Non
     return script
 
 
+# What PostgREST responds to the readiness probe where the migrations are applied.
+READY = answering(400, {"code": "PGRST200"})
+
+
 @dataclass
 class ScriptedUpstream:
-    """The running server. `script` and `keys` may be replaced at any time; `received` lists all requests so far."""
+    """The running server. `script` may be replaced at any time; `received` lists all requests so far."""
 
     url: str
-    script: Script  # for every call but that for the keys
-    keys: Script  # for the key set
+    script: Script
     received: list[Received] = field(default_factory=list)
-
-    @property
-    def calls(self) -> list[Received]:
-        """The requests but those for the key set."""
-        return [request for request in self.received if request.path != JWKS_PATH]
-
-    @property
-    def key_requests(self) -> int:
-        return len(self.received) - len(self.calls)
 
 
 async def _read(reader: asyncio.StreamReader) -> Received:
@@ -69,22 +59,21 @@ async def _read(reader: asyncio.StreamReader) -> Received:
 
 
 @contextmanager
-def scripted_upstream(script: Script | None = None, keys: Any = None) -> Iterator[ScriptedUpstream]:
+def scripted_upstream(script: Script | None = None) -> Iterator[ScriptedUpstream]:
     """Run a scripted upstream on a free port, in a thread of its own.
 
     Args:
         script: answers calls; an empty list unless given.
-        keys: the JSON Web Keys it publishes; none unless given.
     """
     loop = asyncio.new_event_loop()
-    upstream = ScriptedUpstream("", script or answering(200, []), answering(200, {"keys": keys or []}))
+    upstream = ScriptedUpstream("", script or answering(200, []))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while not writer.is_closing():
                 received = await _read(reader)
                 upstream.received.append(received)
-                await (upstream.keys if received.path == JWKS_PATH else upstream.script)(received, writer)
+                await upstream.script(received, writer)
                 await writer.drain()
         writer.close()
 

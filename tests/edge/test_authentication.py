@@ -88,6 +88,8 @@ def test_strangers_learn_nothing_about_their_request(api: httpx.Client) -> None:
     for body, content_type in ((b"{", "application/json"), (b"x" * 20_000, "text/plain")):
         answer = api.post(ACCOUNTS, content=body, headers={"Content-Type": content_type})
         assert answer.status_code == 401
+    for method, path in (("POST", ACCOUNTS), ("GET", f"{ACCOUNTS}/no-id"), ("PATCH", f"{ACCOUNTS}/no-id")):
+        assert api.request(method, path).status_code == 401
 
 
 def test_a_deleted_users_token_makes_nothing(stack: Stack, user: User, database: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from edge_api.errors import title
 from edge_api.local.stack import Stack
 from edge_api.main import create_app
+from edge_api.problems import title
 from edge_api.settings import Settings
 from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID, User, signed
 
@@ -58,7 +58,7 @@ PROBLEMS: dict[str, tuple[int, str, Provoke]] = {
         "body_too_large",
         lambda _s, u: u.api.post(ACCOUNTS, content=_in_pieces(b" " * 20_000), headers=JSON),
     ),
-    "too large where no body is read": (
+    "too large where no body is taken": (
         413,
         "body_too_large",
         lambda _s, u: u.api.post(GET_OR_CREATE, content=b" " * 16_385),

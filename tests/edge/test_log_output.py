@@ -17,7 +17,7 @@ import pytest
 
 from edge_api import logs, server
 from edge_api.local.processes import accepts_connections, free_port
-from tests.edge.test_serve import SERVE
+from tests.edge.serving import SERVE
 from tests.support import NO_CERTIFICATES
 
 MORE_THAN_A_PIPE_HOLDS = 600  # lines of 200 bytes; a pipe holds 64 KiB

@@ -20,7 +20,7 @@ import pytest
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, signed
 
 JSON = {"Content-Type": "application/json"}
@@ -41,6 +41,8 @@ server.create_app = with_more_routes
 sys.exit(cli.serve())
 """
 
+USER_ID = str(uuid4())
+
 
 class Canaries:
     """Words that nobody would write by chance, each put into one place that must not be logged."""
@@ -60,7 +62,7 @@ class Canaries:
     def token(self, place: str, **claims: Any) -> str:
         """A user's token with a canary in all that it tells about the user."""
         now = int(time.time())
-        ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
+        ordinary = {"sub": USER_ID, "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
         personal = {
             "email": f"{self(f'{place}: e-mail')}@example.com",
             "phone": self(f"{place}: phone"),
@@ -153,8 +155,8 @@ def _upstream_answers(canary: Canaries) -> Iterator[Script]:
         "Content-Profile": canary("upstream: header"),
     }
     account = {
-        "id": str(uuid4()),
-        "user_id": str(uuid4()),
+        "id": NOBODYS_ID,
+        "user_id": USER_ID,
         "account_name": canary("upstream: account name"),
         "is_active": True,
         "created_at": "2026-11-23T18:56:19.806480+00:00",
@@ -284,18 +286,20 @@ def _call_everything(url: str, upstream: ScriptedUpstream, canary: Canaries) -> 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_nothing_that_a_user_or_supabase_sent_is_logged(tmp_path: Path, log_format: str) -> None:
     canary = Canaries()
-    bad_keys = {"keys": [{"kty": "RSA", "kid": canary("key id"), "n": canary("modulus"), "e": "AQAB"}]}
     with scripted_upstream() as upstream:
-        upstream.keys = answering(500, {"message": canary("keys: message"), "code": canary("keys: code")})
         settings = {"EDGE_UPSTREAM_TIMEOUT": "0.2", "EDGE_LOG_LEVEL": "debug", "EDGE_LOG_FORMAT": log_format}
         key = f"sb_publishable_{canary('the publishable key')}"
         with serving(tmp_path, upstream.url, key, **settings) as (url, child):
-            upstream.keys = answering(200, bad_keys)
             answers = _call_everything(url, upstream, canary)
             assert set(answers) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 502, 503, 504}
         log = child.log.read_text()
     assert canary.in_(log) == []
-    for event in ("Supabase failed", "Supabase answered in another shape", "Supabase answered what no call", "request"):
+    for event in (
+        "Supabase failed",
+        "Supabase responded in another shape",
+        "Supabase responded with an unexpected",
+        "request",
+    ):
         assert event in log
     assert "Traceback" not in log
     assert "crash" not in log

@@ -21,7 +21,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from edge_api.local.stack import Stack
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID, User, signed
 
 Account = dict[str, Any]

@@ -8,18 +8,18 @@ from typing import Any
 import httpx
 import pytest
 
-from edge_api.errors import MEDIA_TYPE, Problem
 from edge_api.local import types
+from edge_api.problems import MEDIA_TYPE, Problem
 from edge_api.schemas import account_schemas
 
 EXPECTED = {
-    ("get", "/api/accounts"): {200, 401, 403, 408, 413, 502, 503, 504},
-    ("post", "/api/accounts"): {201, 401, 403, 408, 409, 413, 415, 422, 502, 503, 504},
-    ("post", "/api/accounts/get-or-create"): {200, 401, 403, 408, 413, 422, 502, 503, 504},
-    ("get", "/api/accounts/{account_id}"): {200, 401, 403, 404, 408, 413, 422, 502, 503, 504},
-    ("patch", "/api/accounts/{account_id}"): {200, 401, 403, 404, 408, 413, 415, 422, 502, 503, 504},
-    ("get", "/healthz"): {200},
-    ("get", "/readyz"): {200, 503},
+    ("get", "/api/accounts"): {200, 401, 403, 500, 502, 503, 504},
+    ("post", "/api/accounts"): {201, 401, 403, 408, 409, 413, 415, 422, 500, 502, 503, 504},
+    ("post", "/api/accounts/get-or-create"): {200, 401, 403, 408, 413, 422, 500, 502, 503, 504},
+    ("get", "/api/accounts/{account_id}"): {200, 401, 403, 404, 422, 500, 502, 503, 504},
+    ("patch", "/api/accounts/{account_id}"): {200, 401, 403, 404, 408, 413, 415, 422, 500, 502, 503, 504},
+    ("get", "/healthz"): {200, 500},
+    ("get", "/readyz"): {200, 500, 503},
 }
 
 
@@ -67,11 +67,19 @@ def test_every_error_answer_is_a_problem_with_examples_that_fit(description: Any
             if int(status) < 400:
                 continue
             assert list(response["content"]) == [MEDIA_TYPE]
-            assert response["content"][MEDIA_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}
-            for code, example in response["content"][MEDIA_TYPE]["examples"].items():
+            schema = description["components"]["schemas"][
+                response["content"][MEDIA_TYPE]["schema"]["$ref"].rsplit("/")[-1]
+            ]
+            codes = schema["properties"]["code"]
+            examples = response["content"][MEDIA_TYPE]["examples"]
+            assert codes.get("enum", [codes.get("const")]) == list(examples)
+            assert schema["properties"]["status"]["const"] == int(status)
+            errors = schema["properties"].get("errors", {}).get("type")
+            assert (errors, "errors" in schema["required"]) == (("array", True) if status == "422" else (None, False))
+            for code, example in examples.items():
                 problem = Problem.model_validate(example["value"])
                 assert (problem.code, problem.status) == (code, int(status))
-                assert (problem.errors is not None) == (problem.status == 422)
+                assert ("errors" in example["value"]) == (status == "422")
                 checked += 1
     assert checked > 40
     assert "HTTPValidationError" not in description["components"]["schemas"]

@@ -11,9 +11,9 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.errors import title
 from edge_api.local.node import PROJECT
 from edge_api.local.processes import free_port
+from edge_api.problems import title
 from tests.edge.caddy import Front, caddy
 from tests.edge.raw_http import Answer, ask
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, scripted_upstream

@@ -16,19 +16,12 @@ import pytest
 
 from edge_api.local.processes import Child, accepts_connections, free_port
 from tests.edge.caddy import Front, caddy
-from tests.edge.scripted import Received, answering, scripted_upstream
-from tests.edge.test_failures_scripted import KEY, ROW_AND_CREATED, TOKEN
-from tests.edge.test_serve import SERVE, serving, workers
+from tests.edge.faults import KEY, TOKEN, healthy
+from tests.edge.scripted import Received, scripted_upstream
+from tests.edge.serving import SERVE, serving, workers
 from tests.support import ACCOUNTS, GET_OR_CREATE
 
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
-ROW = {name: value for name, value in ROW_AND_CREATED.items() if name != "created"}
-
-
-async def accounts(received: Received, writer: asyncio.StreamWriter) -> None:
-    """A Supabase in which the user has an account."""
-    bodies = {"get_or_create_account": [ROW_AND_CREATED], "create_account": ROW}
-    await answering(200, bodies.get(received.path.rpartition("/")[2], [ROW]))(received, writer)
 
 
 class Load:
@@ -72,7 +65,7 @@ def replaced(parent: psutil.Process, before: set[int]) -> bool:
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
 def test_no_request_is_lost_while_workers_are_replaced(tmp_path: Path, connection: str) -> None:
     with (
-        scripted_upstream(accounts) as upstream,
+        scripted_upstream(healthy) as upstream,
         serving(tmp_path, upstream.url, KEY, EDGE_API_WORKERS="2") as (url, child),
         caddy(url.removeprefix("http://")) as front,
     ):
@@ -97,7 +90,7 @@ def test_no_request_is_lost_while_the_service_restarts(tmp_path: Path, processes
         environment["EDGE_API_WORKERS"] = processes
         return Child("the API", SERVE, log=tmp_path / "api.log", cwd=tmp_path, env=environment)
 
-    with scripted_upstream(accounts) as upstream:
+    with scripted_upstream(healthy) as upstream:
         child = start(upstream.url)
         try:
             with caddy(f"127.0.0.1:{port}") as front:
@@ -121,7 +114,7 @@ def test_a_request_that_finds_no_service_waits_for_it(tmp_path: Path, body: byte
     responses: list[httpx.Response] = []
     headers = {**AUTHORIZED, "Content-Type": "application/json"}
     with (
-        scripted_upstream(accounts) as upstream,
+        scripted_upstream(healthy) as upstream,
         caddy(f"127.0.0.1:{port}", wait=False) as front,
         front.client(headers=headers) as client,
     ):
@@ -145,7 +138,7 @@ def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path,
 
     async def held(received: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.to_thread(released.wait, 20)
-        await accounts(received, writer)
+        await healthy(received, writer)
 
     request = f"POST {GET_OR_CREATE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     with (
@@ -155,7 +148,7 @@ def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path,
         port = int(url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             connection.sendall(request)
-            child.wait_until(lambda: len(upstream.calls) == 1, seconds=20)
+            child.wait_until(lambda: len(upstream.received) == 1, seconds=20)
             psutil.Process(child.pid).terminate()
             child.wait_until(lambda: not accepts_connections(port), seconds=10)
             released.set()

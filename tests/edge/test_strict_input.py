@@ -11,8 +11,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from edge_api.errors import title
 from edge_api.local.stack import Stack
+from edge_api.problems import title
 from tests.edge.test_errors import assert_tells_nothing_of_the_inside
 from tests.support import ACCOUNTS, User, stored_accounts
 

@@ -1,6 +1,7 @@
 """What is around the answers: headers, other origins, proxies, and the settings for them."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from edge_api.settings import InvalidSettingsError
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
-from tests.edge.test_logs import Canaries, serving_more
-from tests.edge.test_serve import COMPLETE, read
+from tests.edge.serving import COMPLETE, read
+from tests.edge.test_logs import USER_ID, Canaries, serving_more
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
 
 ALLOWED = "https://app.example.com"
@@ -22,7 +23,7 @@ ORIGINS = f"{ALLOWED}, {ALSO_ALLOWED}"
 ID = f"{ACCOUNTS}/{NOBODYS_ID}"
 ACCOUNT = {
     "id": str(uuid4()),
-    "user_id": str(uuid4()),
+    "user_id": USER_ID,
     "account_name": "Mine",
     "is_active": True,
     "created_at": "2026-11-23T18:56:19.806480+00:00",
@@ -61,7 +62,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any], tuple[int, object], int]] = {
     "503": ("GET", ACCOUNTS, {}, (503, {}), 503),
     "504": ("GET", ACCOUNTS, {}, (504, {}), 504),
     "liveness": ("GET", "/healthz", {}, (200, []), 200),
-    "readiness": ("GET", "/readyz", {}, (200, []), 200),
+    "readiness": ("GET", "/readyz", {}, (400, {"code": "PGRST200"}), 200),
     "the docs": ("GET", "/docs", {}, (200, []), 200),
     "an asset": ("GET", "/docs/assets/swagger-ui.css", {}, (200, []), 200),
     "the description": ("GET", "/openapi.json", {}, (200, []), 200),
@@ -186,9 +187,19 @@ def test_an_answer_for_no_page_says_that_it_could_be_another(edges: Callable[...
 
 @pytest.fixture(scope="module")
 def with_cors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with edge(tmp_path_factory.mktemp("cors"), EDGE_CORS_ORIGINS=ORIGINS) as (client, _):
+    with edge(tmp_path_factory.mktemp("cors"), EDGE_CORS_ORIGINS=ORIGINS, EDGE_CORS_HEADERS="X-Of-The-App") as (
+        client,
+        _,
+    ):
         del client.headers["Authorization"]  # browsers send none
         yield client
+
+
+# With supabase-js beside the API, and with OpenTelemetry or Sentry in the page.
+SENT_BY_PAGES = (
+    *("authorization", "content-type", "x-request-id", "apikey", "x-client-info"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "x-of-the-app"),
+)
 
 
 @pytest.mark.parametrize("path", [ACCOUNTS, GET_OR_CREATE, ID])
@@ -199,13 +210,13 @@ def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: 
         headers={
             "Origin": ALSO_ALLOWED,
             "Access-Control-Request-Method": method,
-            "Access-Control-Request-Headers": "authorization,content-type,x-request-id",
+            "Access-Control-Request-Headers": ",".join(SENT_BY_PAGES),
         },
     )
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == ALSO_ALLOWED
     assert listed(answer.headers["Access-Control-Allow-Methods"]) == {"get", "post", "patch"}
-    assert {"authorization", "content-type", "x-request-id"} <= listed(answer.headers["Access-Control-Allow-Headers"])
+    assert set(SENT_BY_PAGES) <= listed(answer.headers["Access-Control-Allow-Headers"])
     assert "Access-Control-Allow-Credentials" not in answer.headers
     assert "origin" in listed(answer.headers["Vary"])
     assert answer.headers["Cache-Control"] == "no-store"
@@ -261,6 +272,23 @@ def test_without_docs_nothing_of_them_is_there(tmp_path: Path) -> None:
         assert client.get(ACCOUNTS).status_code == 200
 
 
+def test_behind_a_proxy_that_strips_a_prefix_paths_have_it(tmp_path: Path) -> None:
+    """Of /accounts-api/api/accounts the proxy leaves /api/accounts, which is what is asked for here."""
+    prefix = "/accounts-api"
+    with edge(tmp_path, EDGE_ROOT_PATH=prefix) as (client, upstream):
+        upstream.script = answering(200, ACCOUNT)
+        created = client.post(ACCOUNTS, json={"account_name": "Mine"})
+        assert (created.status_code, created.headers["Location"]) == (201, f"{prefix}{ACCOUNTS}/{ACCOUNT['id']}")
+        page = client.get("/docs")
+        loaded = re.findall(r'(?:src|href|url)["\']?\s*[=:]\s*["\']([^"\']+)', page.text)
+        assert len(loaded) == 4
+        assert all(path.startswith(f"{prefix}/") for path in loaded)
+        assert [client.get(path.removeprefix(prefix)).status_code for path in loaded] == [200] * 4
+        assert client.get("/openapi.json").json()["servers"] == [{"url": prefix}]
+        assert client.get("/healthz").status_code == 200
+        assert client.delete(ACCOUNTS).headers["Allow"] == "GET, POST"
+
+
 FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
 DIRECT = {"scheme": "http", "client": "127.0.0.1", "host": "127.0.0.1"}
 
@@ -312,12 +340,15 @@ def test_unless_the_proxy_is_a_trusted_one(tmp_path: Path, trusted: str) -> None
         ("EDGE_LOG_FORMAT", "JSON"),
         ("EDGE_DOCS", "perhaps"),
         ("EDGE_DOCS", "2"),
+        ("EDGE_ROOT_PATH", "without-a-slash"),
+        ("EDGE_ROOT_PATH", "/accounts-api/"),
+        ("EDGE_ROOT_PATH", "/"),
+        ("EDGE_ROOT_PATH", "https://example.com/accounts-api"),
+        ("EDGE_ROOT_PATH", "/a b"),
         ("EDGE_UPSTREAM_WAITING", "-1"),
         ("EDGE_UPSTREAM_WAITING", "10001"),
         ("EDGE_UPSTREAM_WAITING", "some"),
         ("EDGE_UPSTREAM_WAITING", "1.5"),
-        ("EDGE_TOKEN_ALLOW_HS256", "perhaps"),
-        ("EDGE_TOKEN_ALLOW_HS256", "HS256"),
     ],
 )
 def test_a_wrong_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -338,7 +369,6 @@ def test_lists_are_split_at_commas_and_may_be_empty(monkeypatch: pytest.MonkeyPa
 def test_nothing_is_open_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": "", "EDGE_TRUSTED_PROXIES": ""})
     assert (settings.edge_cors_origins, settings.edge_trusted_proxies) == ((), ())
-    assert settings.edge_token_allow_hs256 is False
     assert (settings.edge_log_level, settings.edge_log_format) == ("info", None)
 
 

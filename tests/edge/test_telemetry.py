@@ -25,9 +25,9 @@ from edge_api import errors
 from edge_api.local.node import PROJECT
 from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
+from tests.edge.faults import KEY, MARK, ROW_AND_CREATED, TOKEN
 from tests.edge.scripted import answering, scripted_upstream
-from tests.edge.test_failures_scripted import KEY, MARK, ROW_AND_CREATED, TOKEN
-from tests.edge.test_serve import SERVE, serving, workers
+from tests.edge.serving import SERVE, serving, workers
 from tests.support import ACCOUNTS, GET_OR_CREATE, User
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -164,13 +164,10 @@ def test_the_dashboard_the_alerts_and_the_docs_speak_of_metrics_that_there_are(t
 
 def test_each_code_is_explained_to_operators() -> None:
     """Both ways: no code is missing, and none is of the past."""
-
-    def codes(kind: type[errors.ApiError]) -> set[str]:
-        return {kind.code}.union(*(codes(each) for each in kind.__subclasses__()))
-
+    codes = {kind.code for kind in errors.Kind}
     page = (PROJECT / "docs" / "operate.md").read_text()
     table = page.partition("| code | status |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes(errors.ApiError) | {"bad_http"}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes | {"bad_http"}
 
 
 @dataclass
@@ -238,7 +235,7 @@ def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> Non
         }
         assert httpx.post(f"{url}{GET_OR_CREATE}?who=kilroy", headers=headers).status_code == 200
         client, server = sorted(sink.wait_for(2), key=lambda span: span.kind, reverse=True)
-        (call,) = upstream.calls
+        (call,) = upstream.received
         line = next(
             line for line in map(json.loads, (tmp_path / "api.log").read_text().splitlines()) if line.get("status")
         )

@@ -12,7 +12,7 @@ from edge_api.local.gateway import Keys
 from edge_api.local.postgres import SUPERUSER, Cluster
 from edge_api.local.processes import free_port
 from edge_api.local.stack import MIGRATOR
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from playwright.sync_api import Error as PlaywrightError
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import Stack
-from tests.edge.test_serve import serving
+from tests.edge.serving import serving
 from tests.local.test_gateway import SYSTEM_PATHS
 from tests.page.browser import PASSWORD, Visitor, launched, violations, visiting
 

@@ -1,0 +1,107 @@
+"""The error response: a problem document (RFC 9457) with the request's id, and its part of the OpenAPI description."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from secrets import token_hex
+from typing import Annotated, Any, Final, Literal, cast
+
+from fastapi import Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, create_model
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from edge_api.errors import ApiError, InvalidField, Kind
+
+MEDIA_TYPE: Final = "application/problem+json"
+# Of RFC 9110; Python has them from 3.13 on.
+_REQUEST_ID: Final = "edge_api.request_id"
+_WELL_FORMED: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
+_NEWER_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+class Problem(BaseModel):
+    """An error response, `application/problem+json` (RFC 9457)."""
+
+    type: Annotated[str, Field(description="Always `about:blank`: `code` tells the kind of problem.")] = "about:blank"
+    title: Annotated[str, Field(description="The status in words.")]
+    status: int
+    detail: Annotated[str, Field(description="What went wrong and what to do, for people.")]
+    code: Annotated[str, Field(description="The kind of problem, for programs.")]
+    request_id: Annotated[str, Field(description="Also in the header `X-Request-ID`; quote it when asking for help.")]
+
+
+def request_id_of(scope: Scope) -> tuple[str, bool]:
+    """The id of a request, the client's own if it sent a well-formed one; and whether it had none so far."""
+    if isinstance(known := scope.get(_REQUEST_ID), str):
+        return known, False
+    sent = Headers(scope=scope).get("x-request-id", "")
+    scope[_REQUEST_ID] = request_id = sent if _WELL_FORMED.fullmatch(sent) else token_hex(16)
+    return request_id, True
+
+
+def response_headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    """What every response has."""
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),  # every response is one user's, or about now
+        (b"x-request-id", request_id.encode()),
+    ]
+
+
+def title(status: int) -> str:
+    """The status in words, the same on every version of Python."""
+    return _NEWER_TITLES.get(status, HTTPStatus(status).phrase)
+
+
+def _document(error: ApiError, request_id: str) -> dict[str, Any]:
+    kind = error.kind
+    names = {"title": title(kind.status), "status": kind.status, "detail": kind.detail, "code": kind.code}
+    errors = {"errors": [field.model_dump() for field in error.errors]} if error.errors else {}
+    return {"type": "about:blank", **names, "request_id": request_id, **errors}
+
+
+def problem_response(scope: Scope, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    """The response to an error, with the headers of its kind and these. Its code is left in the scope, for metrics."""
+    scope["edge_api.problem"] = error.kind.code
+    document, all_headers = _document(error, request_id_of(scope)[0]), {**error.kind.headers, **(headers or {})}
+    return JSONResponse(document, error.kind.status, headers=all_headers, media_type=MEDIA_TYPE)
+
+
+class _Content(dict[str, Any]):
+    """FastAPI puts a `model` under the route's own media type, this under the problem's (fastapi/fastapi#3122)."""
+
+    def setdefault(self, _media_type: str, default: Any = None) -> Any:  # noqa: ANN401 - as in dict
+        return super().setdefault(MEDIA_TYPE, default)
+
+
+@cache
+def _model(name: str, status: int, codes: tuple[str, ...]) -> type[Problem]:
+    literal = cast("Any", Literal)
+    fields: dict[str, Any] = {"status": (literal[status], ...), "code": (literal[codes], ...)}
+    if Kind.INVALID_REQUEST.code in codes:
+        fields["errors"] = (Annotated[list[InvalidField], Field(description="Each thing that is wrong.")], ...)
+    return create_model(name, __base__=Problem, __doc__=Problem.__doc__, **fields)
+
+
+def problem_responses(*kinds: Kind, name: str = "Problem") -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of an endpoint that responds with these errors, with an example of each.
+
+    Args:
+        kinds: all kinds of the statuses that they have.
+        name: what the names of the schemas begin with; that of status 500 is the name itself.
+    """
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status in dict.fromkeys(kind.status for kind in kinds):
+        same = {kind.code: kind for kind in kinds if kind.status == status}
+        examples = {code: {"value": _document(ApiError(kind), "0c2f1d6e5b7a4f7c")} for code, kind in same.items()}
+        headers = {header: {"schema": {"type": "string"}} for kind in same.values() for header in kind.headers}
+        responses[status] = {
+            "description": title(status),
+            "model": _model(name + (str(status) if status != Kind.INTERNAL_ERROR.status else ""), status, tuple(same)),
+            "content": _Content({MEDIA_TYPE: {"examples": examples}}),
+            **({"headers": headers} if headers else {}),
+        }
+    return responses

@@ -1,0 +1,159 @@
+"""The one module that speaks to Supabase."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import httpx
+from postgrest import AsyncPostgrestClient
+from pydantic import TypeAdapter, ValidationError
+from structlog.contextvars import bind_contextvars
+from structlog.stdlib import get_logger
+
+from edge_api.auth import User
+from edge_api.errors import ApiError, Kind, from_upstream
+from edge_api.schemas.account_schemas import UserAccountResponse
+from edge_api.settings import Settings
+from edge_api.transport import NoResponseError, Transport, error_code
+
+logger = get_logger(__name__)
+Row = TypeVar("Row", bound=UserAccountResponse)
+
+# One migration creates all functions, and this one last. PostgREST finds it, and then no such relation to embed, in its
+# schema cache: the question costs the database neither a connection nor an error in its log.
+_PROBE: Final = "/rest/v1/rpc/rename_account?select=none(*)"
+_PROBE_ARGUMENTS: Final = b'{"account_id":"00000000-0000-0000-0000-000000000000","account_name":"x"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Generic[Row]):
+    """An SQL function of the project.
+
+    Args:
+        name: its name.
+        returns: what its rows must look like.
+        is_single: whether it returns a row instead of a set of rows.
+        idempotent: whether a second call changes nothing; then one whose connection broke is made once more.
+    """
+
+    name: str
+    returns: TypeAdapter[list[Row]]
+    is_single: bool = False
+    idempotent: bool = False
+
+
+class Supabase:
+    """Calls functions of a Supabase project, each with the rights of the user it is called for.
+
+    Holds the publishable key and a pool of connections, and nothing of any user: the user's token travels with the
+    one request it belongs to.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limit = settings.edge_upstream_connections + settings.edge_upstream_waiting
+        self._under_way = 0
+        self._transport: Transport | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Open the pool of connections, and close it at the end. Only then can functions be called."""
+        async with Transport.open(self._settings) as transport:
+            url = f"{self._settings.supabase_url}/rest/v1"
+            self._postgrest = AsyncPostgrestClient(url, http_client=transport, retry_enabled=False)
+            self._postgrest.headers.clear()  # copied twice for each request; the transport sends what is needed of them
+            self._transport = transport
+            try:
+                yield
+            finally:
+                self._transport = None
+
+    async def rpc(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
+        """Call an SQL function.
+
+        Args:
+            function: which.
+            params: its arguments by name.
+            user: on whose behalf, and whose rows alone may be returned.
+            request_id: sent along, to find the call again in the logs over there.
+
+        Returns:
+            The rows, validated.
+
+        Raises:
+            ApiError: the call failed.
+        """
+        if self._under_way >= self._limit:
+            raise ApiError(Kind.OVERLOADED)
+        self._under_way += 1
+        since, facts = time.perf_counter(), {}
+        try:
+            data = await self._call(function, params, user, request_id)
+            rows = function.returns.validate_python([data] if function.is_single else data)
+            differences = ["user_id" for row in rows if row.user_id != user.id]
+            if "account_id" in params:
+                differences += ["id" for row in rows if str(row.id) != params["account_id"]]
+            if differences:
+                logger.error("Supabase responded with another row", function=function.name, differences=differences)
+                raise ApiError(Kind.BAD_UPSTREAM)
+            facts["user_id"] = str(user.id)  # Supabase accepted the token
+            return rows
+        except ValidationError as error:
+            differences = [
+                f"{'.'.join(map(str, problem['loc'])) or 'response'}: {problem['type']}"
+                for problem in error.errors(include_url=False, include_context=False, include_input=False)[:10]
+            ]
+            logger.error("Supabase responded in another shape", function=function.name, differences=differences)
+            raise ApiError(Kind.BAD_UPSTREAM) from None
+        except ApiError as error:
+            if error.cause:
+                reason = type(error.__cause__ or error).__name__
+                logger.warning("Supabase failed", function=function.name, cause=error.cause.code, reason=reason)
+            raise
+        finally:
+            self._under_way -= 1
+            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1), **facts)
+
+    def _opened(self) -> Transport:
+        if self._transport is None:
+            logger.error("The router's lifespan has not been entered: see docs/embedding.md")
+            raise ApiError(Kind.INTERNAL_ERROR)
+        return self._transport
+
+    async def _call(self, function: Function[Any], params: Mapping[str, str], user: User, request_id: str) -> object:
+        self._opened()
+        call = self._postgrest.rpc(function.name, dict(params))
+        call.request.headers = httpx.Headers(self._headers(user, request_id))  # of this call alone: the client has none
+        deadline = asyncio.get_running_loop().time() + self._settings.edge_upstream_timeout
+        try:
+            return (await call.execute()).data
+        except NoResponseError:  # such as from a pooled connection that the other side closed in the same moment
+            if not function.idempotent:
+                raise
+        try:
+            async with asyncio.timeout_at(deadline):
+                return (await call.execute()).data
+        except TimeoutError:
+            raise ApiError(Kind.UPSTREAM_TIMEOUT, cause=Kind.SUPABASE_UNREACHABLE) from None
+
+    def _headers(self, user: User, request_id: str) -> dict[str, str]:
+        return {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
+
+    async def not_ready(self) -> Kind | None:
+        """Why the functions cannot be called; None if they can, by any user whose token Supabase accepts."""
+        headers = {"Content-Type": "application/json", "X-Request-ID": "readiness"}
+        url = f"{self._settings.supabase_url}{_PROBE}"
+        transport = self._opened()
+        try:
+            status, content = await transport.exchange("POST", url, headers, _PROBE_ARGUMENTS)
+        except ApiError as error:
+            return error.cause or Kind.SUPABASE_UNREACHABLE
+        code = error_code(content)
+        if code in {"PGRST301", "PGRST302", "PGRST303"}:  # without a user's token: it is the key's, or every token
+            return Kind.TOKENS_REFUSED
+        if code in {"PGRST200", "42501"}:  # no such relation; a server that asks the database first
+            return None
+        return from_upstream(status, code).cause or Kind.SUPABASE_UNREACHABLE

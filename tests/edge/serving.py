@@ -1,0 +1,57 @@
+"""Runs `edge-api serve`, and reads settings as it does."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from edge_api.local.processes import Child, accepts_connections, free_port
+from edge_api.settings import Settings
+
+SERVE = [str(Path(sys.executable).with_name("edge-api")), "serve"]
+COMPLETE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc"}
+
+
+def read(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
+    for name in [name for name in os.environ if name.startswith(("SUPABASE_", "EDGE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings.from_environment()
+
+
+@contextmanager
+def serving(folder: Path, supabase_url: str, key: str, **settings: str) -> Iterator[tuple[str, Child]]:
+    port = free_port()
+    child = Child(
+        "the API",
+        SERVE,
+        log=folder / "api.log",
+        cwd=folder,
+        env={
+            "SUPABASE_URL": supabase_url,
+            "SUPABASE_PUBLISHABLE_KEY": key,
+            "EDGE_API_PORT": str(port),
+            **settings,
+        },
+    )
+    try:
+        child.wait_until(lambda: accepts_connections(port), seconds=30)
+        yield f"http://127.0.0.1:{port}", child
+    finally:
+        child.stop(grace_seconds=5)
+
+
+def workers(parent: psutil.Process) -> set[int]:
+    """The processes that serve: those that hold the listening socket, as their parent does."""
+    found = set()
+    for child in parent.children():
+        # what ended just now is gone, or its files are closed to all but root
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any(connection.status == psutil.CONN_LISTEN for connection in child.net_connections()):
+                found.add(child.pid)
+    return found

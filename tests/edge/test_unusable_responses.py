@@ -1,0 +1,204 @@
+"""A success of Supabase's that cannot be right never reaches a client: not its bytes, its rows or its owner."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+
+from tests.edge.faults import (
+    ACCOUNT_ID,
+    CALLS,
+    CHUNKED,
+    MARK,
+    OK,
+    ROW,
+    ROW_AND_CREATED,
+    TIMEOUT,
+    USER_ID,
+    Edge,
+    assert_problem,
+    healthy,
+    resetting,
+    running,
+    sending,
+)
+from tests.edge.scripted import Script, answering, http
+
+
+@pytest.fixture(scope="module")
+def module_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    folder = tmp_path_factory.mktemp("failures")
+    with running(folder, EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT), EDGE_UPSTREAM_CONNECTIONS="4") as edge:
+        yield edge
+
+
+@pytest.fixture
+def edge(module_edge: Edge) -> Iterator[Edge]:
+    """The one edge of all these tests: none may leave it unable to serve."""
+    yield module_edge
+    module_edge.upstream.script = healthy
+
+
+UNUSABLE: Final[dict[str, Script]] = {
+    "garbage": sending(b"\x00\xff\xfe" + MARK.encode() + b"\r\n\r\n"),
+    "no head": sending(b"[]"),
+    "another protocol": sending(b"SSH-2.0-OpenSSH_9.9\r\n"),
+    "a TLS alert": sending(b"\x15\x03\x01\x00\x02\x02\x28"),
+    "a truncated body": sending(http(200, [ROW])[:-10]),
+    "a truncated chunk": sending(CHUNKED + b"ff\r\n[]"),
+    "no last chunk": sending(CHUNKED + b"2\r\n[]\r\n"),
+    "a bad chunk": sending(CHUNKED + b"kilroy\r\n[]\r\n"),
+    "two lengths": sending(OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n[]]"),
+    "a length and chunks": sending(OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "a negative length": sending(OK + b"Content-Length: -2\r\n\r\n[]"),
+    "a reset after the head": resetting(OK + b"Content-Length: 2000\r\n\r\n["),
+    "status 99": sending(b"HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\n[]"),
+    "status 999": sending(b"HTTP/1.1 999 High\r\nContent-Length: 2\r\n\r\n[]"),
+    "another protocol from here on": sending(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: kilroy\r\n\r\n"),
+    "an empty body": answering(200, b""),
+    "white space": answering(200, b" \r\n"),
+    "no content": sending(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "HTML": answering(200, f"<html>{MARK}</html>", {"Content-Type": "text/html"}),
+    "HTML in an unknown character set": answering(200, f"<p>{MARK}", {"Content-Type": "text/html; charset=kilroy"}),
+    "text": answering(200, MARK, {"Content-Type": "text/plain"}),
+    "null": answering(200, None),
+    "true": answering(200, True),
+    "a number": answering(200, 1),
+    "a string": answering(200, MARK),
+    "rows of null": answering(200, [None]),
+    "rows of lists": answering(200, [[ROW_AND_CREATED]]),
+    "an envelope": answering(200, {"data": [ROW_AND_CREATED]}),
+    "an error's body": answering(200, {"code": "42501", "message": MARK}),
+    "not in UTF-8": answering(200, b'[{"account_name": "\xe9"}]'),
+    "in UTF-16": answering(200, json.dumps(MARK).encode("utf-16")),
+    "NaN": answering(200, b'[{"account_name": NaN}]'),
+    "a number of 5,000 digits": answering(200, b"1" * 5000),
+    "cut JSON": answering(200, json.dumps([ROW])[:-10]),
+    "JSON of depth 30,000": answering(200, b"[" * 30_000 + b"]" * 30_000),
+    "a row of 100 kB": answering(200, [{**ROW_AND_CREATED, "account_name": "x" * 100_000}]),
+    "100 kB of rows": answering(200, [ROW_AND_CREATED] * 500),
+    "gzip": answering(200, gzip.compress(json.dumps([ROW_AND_CREATED]).encode()), {"Content-Encoding": "gzip"}),
+    "what only says that it is gzip": answering(200, MARK, {"Content-Encoding": "gzip"}),
+    "what only says that it is deflate": answering(200, b"x", {"Content-Encoding": "deflate"}),
+    "60 MB in 60 kB": answering(200, gzip.compress(b" " * 60_000_000), {"Content-Encoding": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_an_answer_that_cannot_be_used_is_502(edge: Edge, fault: str) -> None:
+    answer, received = edge.with_fault(CALLS["get or create"], UNUSABLE[fault])
+    assert_problem(answer, 502, "bad_upstream")
+    assert received == 1
+
+
+WRONG: Final[dict[str, tuple[object, ...]]] = {
+    "id": (None, 1, 1.5, True, "", "kilroy", [ACCOUNT_ID], {}),
+    "user_id": (None, 1, 1.5, False, "", "kilroy", [USER_ID], {}),
+    "account_name": (None, 1, 1.5, True, ["Mine"], {"is": "Mine"}),
+    "is_active": (None, 2, 1.5, "", "kilroy", [True], {}),
+    "created_at": (None, True, "", "kilroy", "2026-11-23", "2026-11-23T18:56:19", "infinity", ["now"], {}),
+    "updated_at": (None, False, "", "kilroy", "2026-11-23", "2026-11-23T18:56:19", "-infinity", [], {}),
+}
+# Other types, that could be taken for the right ones with some good will.
+NEARLY_RIGHT: Final[dict[str, tuple[object, ...]]] = {
+    "is_active": (1, 0, "true", "yes"),
+    "created_at": (1_790_000_000, 1_790_000_000.5),
+    "updated_at": (1_790_000_000, 1_790_000_000.5),
+    "account_name": ("\ud800",),  # no character, and so not text
+}
+
+
+def _columns(table: Mapping[str, tuple[object, ...]]) -> list[Any]:
+    return [
+        pytest.param(column, value, id=f"{column}={json.dumps(value)}")
+        for column, values in table.items()
+        for value in values
+    ]
+
+
+@pytest.mark.parametrize(("column", "value"), _columns(WRONG) + _columns(NEARLY_RIGHT))
+def test_a_column_of_another_type_is_502(edge: Edge, column: str, value: object) -> None:
+    call = CALLS["get or create"]
+    answer, received = edge.with_fault(call, answering(200, call.with_row({column: value})))
+    assert_problem(answer, 502, "bad_upstream")
+    assert received == 1
+
+
+@pytest.mark.parametrize("value", [None, 1, 2, "", "true", "kilroy", [False], {}], ids=json.dumps)
+def test_a_created_of_another_type_is_502(edge: Edge, value: object) -> None:
+    call = CALLS["get or create"]
+    answer, _ = edge.with_fault(call, answering(200, call.with_row({"created": value})))
+    assert_problem(answer, 502, "bad_upstream")
+
+
+@pytest.mark.parametrize("column", ROW_AND_CREATED)
+def test_a_missing_column_is_502(edge: Edge, column: str) -> None:
+    call = CALLS["get or create"]
+    answer, _ = edge.with_fault(call, answering(200, call.with_row(without=column)))
+    assert_problem(answer, 502, "bad_upstream")
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_column_too_many_is_left_out(edge: Edge, kind: str) -> None:
+    """A migration may add one before the edge knows it."""
+    call = CALLS[kind]
+    answer, _ = edge.with_fault(call, answering(200, call.with_row({"inside": {"note": [MARK, {"more": MARK}]}})))
+    assert answer.status_code == call.status
+    assert "kilroy" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("get or create", []),
+        ("get or create", [ROW_AND_CREATED, ROW_AND_CREATED]),
+        ("get or create", ROW_AND_CREATED),
+        ("create", []),
+        ("create", [ROW]),
+        ("create", {}),
+        ("list", ROW),
+        ("list", [ROW, {}]),
+        ("get", ROW),
+        ("rename", ROW),
+    ],
+)
+def test_another_number_of_rows_is_502(edge: Edge, kind: str, rows: object) -> None:
+    answer, _ = edge.with_fault(CALLS[kind], answering(200, rows))
+    assert_problem(answer, 502, "bad_upstream")
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_row_of_another_user_is_502_and_nothing_of_it_is_told(edge: Edge, kind: str) -> None:
+    call = CALLS[kind]
+    theirs = str(uuid4())
+    answer, received = edge.with_fault(call, answering(200, call.with_row({"user_id": theirs, "account_name": MARK})))
+    assert_problem(answer, 502, "bad_upstream")
+    assert received == 1
+    assert theirs not in answer.text
+    line = edge.lines()[-1]
+    assert (line["level"], line["event"]) == ("error", "Supabase responded with another row")
+    assert (line["function"], line["differences"]) == (call.function, ["user_id"])
+    assert theirs not in edge.process.log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["get", "rename"])
+def test_another_row_of_ones_own_is_502(edge: Edge, kind: str) -> None:
+    call = CALLS[kind]
+    answer, _ = edge.with_fault(call, answering(200, call.with_row({"id": str(uuid4())})))
+    assert_problem(answer, 502, "bad_upstream")
+    assert edge.lines()[-1]["differences"] == ["id"]
+
+
+def test_one_row_of_another_user_among_ones_own_is_502(edge: Edge) -> None:
+    answer, _ = edge.with_fault(CALLS["list"], answering(200, [ROW, {**ROW, "user_id": str(uuid4())}]))
+    assert_problem(answer, 502, "bad_upstream")
+
+
+@pytest.mark.parametrize("kind", ["get", "rename"])
+def test_no_row_is_404(edge: Edge, kind: str) -> None:
+    answer, received = edge.with_fault(CALLS[kind], answering(200, []))
+    assert_problem(answer, 404, "account_not_found")
+    assert received == 1
