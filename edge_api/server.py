@@ -30,7 +30,7 @@ APPLICATION: Final = "edge_api.server:application"
 _BODY_SECONDS: Final = 10.0  # the application's bound for a request's body
 # Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is just being closed fails the request.
 _KEEP_ALIVE_SECONDS: Final = 75
-_WORKER_SECONDS: Final = 30  # for a worker to start or to give a sign of life, on a busy machine too
+_WORKER_SECONDS: Final = 10  # for a worker to start or to give a sign of life, on a busy machine too
 
 
 class CannotListenError(Exception):

@@ -19,7 +19,7 @@ import psutil
 from edge_api import problems
 from edge_api.local.processes import Child
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
-from tests.edge.serving import serving
+from tests.edge.serving import log_of, serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES
 
 TIMEOUT: Final = 0.5
@@ -211,9 +211,12 @@ class Edge:
         assert self.process.exit_code() is None
         return answer, received
 
+    def log(self) -> str:
+        return log_of(self.url, self.process)
+
     def lines(self) -> list[dict[str, Any]]:
         """What was logged at level error or warning."""
-        lines = map(json.loads, self.process.log.read_text().splitlines())
+        lines = map(json.loads, self.log().splitlines())
         return [line for line in lines if line["level"] in {"error", "warning"}]
 
     def memory(self) -> int:

@@ -32,7 +32,7 @@ NO_ANSWER: Final = Answer(CLOSED, {}, b"")
 
 
 def read_answer(stream: BinaryIO, *, to_head: bool = False) -> Answer:
-    """The next response of a connection; NO_ANSWER if it has ended."""
+    """The next response of a connection; NO_ANSWER if it ended before a whole one."""
     try:
         line = stream.readline()
         if not line:
@@ -46,7 +46,9 @@ def read_answer(stream: BinaryIO, *, to_head: bool = False) -> Answer:
         if "content-length" not in headers:  # Go's own refusals end with the connection
             assert headers["connection"] == "close"
             return Answer(int(status), headers, stream.read())
-        return Answer(int(status), headers, b"" if to_head else stream.read(int(headers["content-length"])))
+        length = 0 if to_head else int(headers["content-length"])
+        body = stream.read(length)
+        return Answer(int(status), headers, body) if len(body) == length else NO_ANSWER
     except (ConnectionError, ssl.SSLError):  # it closed with some of the request unread
         return NO_ANSWER
 

@@ -5,12 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
 
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.settings import Settings
+from tests.support import NO_CERTIFICATES
 
 SERVE = [str(Path(sys.executable).with_name("edge-api")), "serve"]
 COMPLETE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc"}
@@ -44,6 +47,14 @@ def serving(folder: Path, supabase_url: str, key: str, **settings: str) -> Itera
         yield f"http://127.0.0.1:{port}", child
     finally:
         child.stop(grace_seconds=5)
+
+
+def log_of(url: str, child: Child) -> str:
+    """All that one worker has logged until now: lines are written in their order, some time after they are logged."""
+    marker = uuid4().hex
+    httpx.get(f"{url}/healthz", headers={"X-Request-ID": marker}, verify=NO_CERTIFICATES).raise_for_status()
+    child.wait_until(lambda: marker in child.log.read_text(), seconds=20)
+    return child.log.read_text()
 
 
 def workers(parent: psutil.Process) -> set[int]:

@@ -374,7 +374,7 @@ def test_nothing_of_a_fault_is_logged(edge: Edge) -> None:
     for fault in faults:
         edge.with_fault(CALLS["create"], fault)
     edge.with_fault(CALLS["list"], answering(200, [{**ROW, "account_name": {"is": MARK}}]))
-    log = edge.process.log.read_text()
+    log = edge.log()
     assert "0.account_name: string_type" in log
     assert [word for word in (MARK, "kilroy", TOKEN, KEY) if word in log] == []
 

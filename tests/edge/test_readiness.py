@@ -38,7 +38,7 @@ from tests.edge.faults import (
     silent,
 )
 from tests.edge.scripted import READY, Script, answering, scripted_upstream
-from tests.edge.serving import SERVE, serving
+from tests.edge.serving import SERVE, log_of, serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
 # What PostgREST or the gateway in front of it responds to the readiness check: the status, the body, what it means.
@@ -111,7 +111,7 @@ def test_the_log_names_the_cause_while_serving(tmp_path: Path) -> None:
             status, body, _ = CAUSES[kind]
             upstream.script = answering(status, body)
             assert client.get(ACCOUNTS).status_code in {502, 503}
-        lines = [json.loads(line) for line in child.log.read_text().splitlines()]
+        lines = [json.loads(line) for line in log_of(url, child).splitlines()]
     assert [line["cause"] for line in lines if line["event"] == "Supabase failed"] == list(WHILE_SERVING.values())
 
 

@@ -14,6 +14,7 @@ from fastapi import Request
 
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, Kind
+from tests.edge.faults import eventually
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
 from tests.edge.serving import serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
@@ -172,7 +173,7 @@ def test_a_token_is_passed_on_unchanged_and_asked_about_each_time(
     refused = call(token)
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
     assert [received.headers["authorization"] for received in upstream.received] == [f"Bearer {token}"] * 2
-    assert USER_ID in log.read_text()
+    eventually(lambda: USER_ID in log.read_text())
 
 
 def test_whose_token_supabase_refused_is_not_logged(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_row_of_another_user_is_502_and_nothing_of_it_is_told(edge: Edge, kind
     line = edge.lines()[-1]
     assert (line["level"], line["event"]) == ("error", "Supabase responded with another row")
     assert (line["function"], line["differences"]) == (call.function, ["user_id"])
-    assert theirs not in edge.process.log.read_text()
+    assert theirs not in edge.log()
 
 
 @pytest.mark.parametrize("kind", ["get", "rename"])
