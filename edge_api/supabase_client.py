@@ -152,8 +152,9 @@ class Supabase:
         except ApiError as error:
             return error.cause or Kind.SUPABASE_UNREACHABLE
         code = error_code(content)
-        if code in {"PGRST301", "PGRST302", "PGRST303"}:  # without a user's token: it is the key's, or every token
+        if code in {"PGRST301", "PGRST303"}:  # without a user's token: it is the key's, or every token
             return Kind.TOKENS_REFUSED
-        if code in {"PGRST200", "42501"}:  # no such relation; a server that asks the database first
+        # no such relation; nobody is served without a token; a server that asks the database first
+        if code in {"PGRST200", "PGRST302", "42501"}:
             return None
         return from_upstream(status, code).cause or Kind.SUPABASE_UNREACHABLE

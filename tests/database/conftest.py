@@ -1,17 +1,18 @@
-"""PostgreSQL 16 and 18, each with the migrations in."""
+"""Databases with the migrations in, of the PostgreSQL that EDGE_POSTGRES_VERSION names; `.ci/run` tests on each."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_api.local.postgres import VERSIONS
+from edge_api.local.postgres import postgres_version
 from tests.database.project import Project, run_project
 
 
-@pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"postgres-{version}")
-def project(request: pytest.FixtureRequest, state_folders: Callable[[], Path]) -> Iterator[Project]:
-    with run_project(state_folders(), request.param) as project:
+@pytest.fixture(scope="session")
+def project(state_folders: Callable[[], Path]) -> Iterator[Project]:
+    with run_project(state_folders(), postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))) as project:
         yield project
 
 

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import LiteralString
 
-import pytest
-
 from edge_api.local import types
 from edge_api.local.node import PROJECT
-from edge_api.local.postgres import VERSIONS
 from tests.database.project import Project
 from tests.docs import frontend
 from tests.node import type_errors
@@ -47,7 +44,6 @@ def test_changes_of_the_database_are_noticed(project: Project, clone: str, tmp_p
         assert (text in before, text in after) == (not appears, appears)
 
 
-@pytest.mark.parametrize("project", VERSIONS[-1:], indirect=True, ids=lambda version: f"postgres-{version}")
 def test_an_account_scoped_table_gets_types_with_what_its_users_may_write(
     project: Project, clone: str, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A project takes the migrations in beside its own, with the official CLI; `edge-api verify` recognises them."""
 
+import os
 import secrets
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from psycopg import Rollback
 
 from edge_api.local.node import supabase
-from edge_api.local.postgres import SUPERUSER, VERSIONS, Cluster
+from edge_api.local.postgres import SUPERUSER, Cluster, postgres_version
 from edge_api.local.processes import StackError, on_free_port
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
@@ -77,13 +78,13 @@ class Folder:
             return command.differences(connection, state)
 
 
-@pytest.fixture(scope="module", params=VERSIONS, ids=lambda version: f"postgres-{version}")
-def bare(request: pytest.FixtureRequest, state_folders: Callable[[], Path]) -> Iterator[tuple[Project, Path]]:
+@pytest.fixture(scope="module")
+def bare(state_folders: Callable[[], Path]) -> Iterator[tuple[Project, Path]]:
     """What a hosted project has before its first migration, and a state folder."""
     state = state_folders()
-    cluster = Cluster(
-        request.param, state, {role: secrets.token_urlsafe() for role in (SUPERUSER, MIGRATOR)}, durable=False
-    )
+    version = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
+    passwords = {role: secrets.token_urlsafe() for role in (SUPERUSER, MIGRATOR)}
+    cluster = Cluster(version, state, passwords, durable=False)
     server, _ = on_free_port(None, cluster.start)
     try:
         with cluster.connect(SUPERUSER) as connection:

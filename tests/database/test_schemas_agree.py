@@ -11,7 +11,6 @@ import pytest
 from pydantic import AwareDatetime, BaseModel
 
 from edge_api.local.node import supabase
-from edge_api.local.postgres import VERSIONS
 from edge_api.local.stack import MIGRATOR
 from edge_api.schemas.account_schemas import GetOrCreateAccountRow, UserAccountResponse
 from tests.database.project import Project
@@ -152,12 +151,9 @@ def test_the_schemas_agree_with_the_types_that_supabase_generates(project: Proje
     assert differences_from_the_generated_types(project, clone, tmp_path) == []
 
 
-# the generator's own work is the same on each version
-NEWEST: Final = pytest.mark.parametrize("project", VERSIONS[-1:], indirect=True, ids=lambda major: f"postgres-{major}")
 ROWS_OF_THE_TABLE: Final = (TABLE, *(name for name in RESULTS if name != "get_or_create_account"))
 
 
-@NEWEST
 @pytest.mark.parametrize(
     ("change", "in_the_catalogs", "in_the_types"),
     [

@@ -14,7 +14,7 @@ import pytest
 from psycopg import Rollback
 
 from edge_api.local.node import PROJECT
-from edge_api.local.postgres import SUPERUSER, VERSIONS, postgres_version
+from edge_api.local.postgres import SUPERUSER, VERSIONS
 from edge_api.verify import catalog, command, report, wanted
 from edge_api.verify.compare import RULES, Finding, Level, compare
 from tests.database import mutants
@@ -274,9 +274,6 @@ def test_versions_agree(database: psycopg.Connection, state: wanted.Wanted) -> N
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    "project", [postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))], indirect=True, scope="session"
-)
 def test_every_mutant_is_reported_and_its_mend_mends(project: Project, clone: str, state: wanted.Wanted) -> None:
     unseen, unmended, harmless = [], [], []
     with project.connect(clone) as database:
@@ -364,9 +361,6 @@ def run(url: str | None, output_format: str, tmp_path: Path) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize(
-    "project", [postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))], indirect=True, scope="session"
-)
 def test_the_command_and_a_role_that_may_only_read_catalogs(project: Project, clone: str, tmp_path: Path) -> None:
     role, password = f"looks_{clone}", "not to be seen"
     with project.connect(clone, SUPERUSER) as admin:

@@ -87,7 +87,9 @@ def test_a_reader_that_does_not_read_stops_no_request(processes: str) -> None:
         with serving_to(writing, EDGE_API_WORKERS=processes) as (client, process):
             os.close(writing)
             assert_serves_and_ends(client, process, requests=int(processes) * MORE_THAN_A_PIPE_HOLDS)
-            assert len(os.read(reading, 1_000_000)) > 65_536 - 4096  # it had no room for more lines
+            assert (
+                len(os.read(reading, 1_000_000)) > 32_768
+            )  # it had no room for more: a write takes whole pages of a pipe
     finally:
         os.close(reading)
 
