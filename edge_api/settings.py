@@ -37,8 +37,9 @@ def _is_this_machine(host: str) -> bool:
 
 def _project_url(value: str) -> str:
     try:
-        url = urlsplit(value)
-        usable = url.scheme in {"http", "https"} and url.hostname and (url.port is None or url.port > 0)
+        url = urlsplit(value.strip())
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        usable = url.scheme in {"http", "https"} and re.fullmatch(_HOST, host or "") and (url.port is None or url.port)
     except ValueError:
         usable = False
     if not usable or url.username or url.password or url.path.strip("/") or url.query or url.fragment:

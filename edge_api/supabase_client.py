@@ -150,7 +150,7 @@ class Supabase:
         try:
             status, content = await transport.exchange("POST", url, headers, _PROBE_ARGUMENTS)
         except ApiError as error:
-            return error.cause or Kind.SUPABASE_UNREACHABLE
+            return error.cause
         code = error_code(content)
         if code in {"PGRST301", "PGRST303"}:  # without a user's token: it is the key's, or every token
             return Kind.TOKENS_REFUSED

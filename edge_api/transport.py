@@ -83,6 +83,8 @@ class Transport(httpx.AsyncClient):
             .user_agent("edge-api")
             .default_headers({"apikey": settings.supabase_publishable_key, "Content-Profile": "public"})
         )
+        if settings.supabase_url.startswith("http://"):
+            builder = builder.no_proxy()  # on this machine: a proxy of the environment would get tokens in clear text
         # a small response could become a large one
         async with builder.gzip(False).brotli(False).deflate(False).zstd(False).build() as client:
             yield cls(client, settings.edge_upstream_timeout)
@@ -115,8 +117,8 @@ class Transport(httpx.AsyncClient):
                 if "invalid peer certificate" in str(error.details):  # there is no other sign of it
                     return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.CERTIFICATE_UNTRUSTED)
                 return NoResponseError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.SUPABASE_UNREACHABLE)
-            case failures.PoolTimeoutError():
-                kind = Kind.UPSTREAM_UNAVAILABLE
+            case failures.PoolTimeoutError():  # all connections are in use, which says nothing against Supabase
+                return ApiError(Kind.UPSTREAM_UNAVAILABLE)
             case failures.RequestTimeoutError():  # which the whole time and that for connecting are both reported as
                 is_whole = isinstance(error, failures.ReadTimeoutError) or seconds >= self._seconds
                 kind = Kind.UPSTREAM_TIMEOUT if is_whole else Kind.UPSTREAM_UNAVAILABLE

@@ -495,6 +495,14 @@ select
             select from pg_options_to_table(v.reloptions) as s
             where case when s.option_name = 'security_invoker' then s.option_value::boolean end
         ),
+        'rules', coalesce(
+            (
+                select jsonb_agg(format('%I', w.rulename) order by w.rulename)
+                from pg_rewrite as w
+                where w.ev_class = v.oid and w.ev_type != '1'
+            ),
+            '[]'
+        ),
         'bypasses',
         v.relkind = 'm'
         or o.rolsuper

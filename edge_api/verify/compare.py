@@ -582,6 +582,10 @@ def _view(fact: Fact) -> Iterator[Finding]:
     p = fact.properties
     what = f"{p['kind']} {fact.name}"
     readers = ", ".join(p["readers"])
+    if p["rules"] and readers:  # security_invoker is for what a view selects
+        means = f"its rules change rows in {p['reads']} for {readers} with its owner's rights"
+        fix = " ".join(f"drop rule {rule} on {fact.name};" for rule in p["rules"])
+        yield Finding(Level.ERROR, "view-reads", what, means, fix)
     if (p["kind"] == "view" and p["invoker"]) or (p["kind"] == "materialized view" and not readers):
         return  # row level security holds in it, or nobody reads it through the API
     mend = f"alter view {fact.name} set (security_invoker = true);"

@@ -53,6 +53,8 @@ begin
         raise exception 'nothing was changed: % cannot adopt a table that belongs to %', current_user, old_owner
         using hint = 'Connect as postgres, and make it a member of the role that owns the table.';
     end if;
+    -- in the order in which a sign-up takes them whose trigger inserts into user_accounts
+    lock table auth.users in share row exclusive mode;
     lock table public.user_accounts in access exclusive mode;
 exception
     when lock_not_available then
@@ -294,7 +296,7 @@ select format('drop policy %I on accounts_before_adoption.user_accounts', polnam
 where polrelid = 'accounts_before_adoption.user_accounts'::regclass
 union all
 select format('alter table accounts_before_adoption.user_accounts drop constraint %I', conname) from pg_constraint
-where conrelid = 'accounts_before_adoption.user_accounts'::regclass and contype = 'f' and confdeltype in ('a', 'r')
+where conrelid = 'accounts_before_adoption.user_accounts'::regclass and contype = 'f' and confdeltype != 'c'
 union all
 select
     format(
@@ -316,8 +318,7 @@ where
 \gexec
 
 -- The new table ---------------------------------------------------------------------------------------------------
--- The migrations, all of them and in their order. They refuse names that are taken; the lock on auth.users that the
--- first one takes is held from here to the end.
+-- The migrations, all of them and in their order.
 
 \ir ../../supabase/migrations/20261126000100_user_accounts.sql
 \ir ../../supabase/migrations/20261126000200_account_functions.sql

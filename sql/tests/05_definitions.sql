@@ -12,12 +12,12 @@ insert into written (object, definition) values
 ('schema accounts_private', 'owner postgres'),
 ('table public.user_accounts', 'owner postgres, permanent, row level security enabled, forced'),
 
-('column id', 'uuid not null default gen_random_uuid()'),
-('column user_id', 'uuid not null default auth.uid()'),
-('column account_name', 'text not null'),
-('column is_active', 'boolean not null default true'),
-('column created_at', 'timestamp with time zone not null default now()'),
-('column updated_at', 'timestamp with time zone not null default now()'),
+('column 1 id', 'uuid not null default gen_random_uuid()'),
+('column 2 user_id', 'uuid not null default auth.uid()'),
+('column 3 account_name', 'text not null'),
+('column 4 is_active', 'boolean not null default true'),
+('column 5 created_at', 'timestamp with time zone not null default now()'),
+('column 6 updated_at', 'timestamp with time zone not null default now()'),
 
 ('constraint user_accounts_pkey', 'PRIMARY KEY (id)'),
 ('constraint user_accounts_user_id_key', 'UNIQUE (user_id)'),
@@ -322,17 +322,20 @@ as $$
     from account_table as t
     union all
     select
-        'column ' || a.attname as object,
+        pg_catalog.format('column %s %s', pg_catalog.row_number() over (order by a.attnum), a.attname) as object,
         pg_catalog.concat_ws(
             ' ', pg_catalog.format_type(a.atttypid, a.atttypmod),
             case when a.attcollation not in (0, 100) then 'collate ' || a.attcollation::pg_catalog.regcollation end,
             case when a.attnotnull and n.oid is null then 'not null' end,
             case when a.attgenerated != '' then 'generated' end,
             case when a.attidentity != '' then 'identity' end,
-            'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+            'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+            case when a.attstorage != y.typstorage then 'storage ' || a.attstorage::text end,
+            a.attoptions::text
         ) as definition
     from account_table as t
     inner join pg_catalog.pg_attribute as a on t.oid = a.attrelid
+    inner join pg_catalog.pg_type as y on a.atttypid = y.oid
     left join pg_catalog.pg_attrdef as d on a.attrelid = d.adrelid and a.attnum = d.adnum
     -- PostgreSQL 18 keeps "not null" as a constraint, which may be not valid
     left join pg_catalog.pg_constraint as n
@@ -414,10 +417,16 @@ as $$
         'reads the accounts with the rights of ' || v.relowner::pg_catalog.regrole as definition
     from reader
     inner join pg_catalog.pg_class as v on reader.oid = v.oid
-    where not exists (
-        select from pg_catalog.pg_options_to_table(v.reloptions) as o
-        where o.option_name = 'security_invoker' and o.option_value::boolean
-    )
+    where
+        not exists (
+            select from pg_catalog.pg_options_to_table(v.reloptions) as o
+            where o.option_name = 'security_invoker' and o.option_value::boolean
+        )
+        -- security_invoker is for what a view selects: other rules run with the rights of the view's owner all the same
+        or exists (
+            select from pg_catalog.pg_rewrite as r
+            where r.ev_class = v.oid and r.ev_type != '1'
+        )
     union all
     select
         pg_catalog.format(

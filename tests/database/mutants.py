@@ -326,6 +326,14 @@ def _additions(database: psycopg.Connection) -> Iterator[Mutant]:
             f"(security_invoker) as select * from {table}; create view elsewhere.leak as select * from "
             f"elsewhere.between; grant select on elsewhere.leak to anon",
         )
+        yield Mutant(
+            f"{table}: a rule on a view in elsewhere",
+            f"create schema elsewhere; grant usage on schema elsewhere to authenticated; "
+            f"create view elsewhere.leak with (security_invoker) as select * from {table}; "
+            f"create rule leak as on update to elsewhere.leak do instead "
+            f"update {table} set {columns[-1]} = new.{columns[-1]}; "
+            f"grant select, update on elsewhere.leak to authenticated",
+        )
         for column in columns:
             yield Mutant(f"{table}: an index on {column}", f"create index on {table} ({column})")
             yield Mutant(f"{table}: a unique index on {column}", f"create unique index on {table} ({column})")

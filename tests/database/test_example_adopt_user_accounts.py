@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, LiteralString
@@ -253,6 +255,55 @@ def test_a_table_in_use_is_refused_after_a_bounded_wait(adoption: Adoption) -> N
         other.execute("select from public.user_accounts")
         assert refusal(adoption.run()) == "nothing was changed: public.user_accounts is in use"
     assert adoption.run().returncode == ADOPTED
+
+
+def test_a_sign_up_that_inserts_a_row_itself_waits_or_is_waited_for(adoption: Adoption) -> None:
+    """By a trigger, as in many projects: taken in another order than the script's, the locks would be a deadlock."""
+    adoption.prepare(SIMPLE)
+    adoption.connection.execute(
+        """
+        create function public.on_sign_up() returns trigger language plpgsql security definer as $$
+        begin
+            perform pg_advisory_xact_lock(1);
+            insert into public.user_accounts (user_id, account_name, is_active) values (new.id, 'New', true);
+            return new;
+        end $$;
+        create trigger on_sign_up after insert on auth.users for each row execute function public.on_sign_up();
+        """
+    )
+    with (
+        adoption.project.connect(adoption.database, SUPERUSER) as holder,
+        adoption.project.connect(adoption.database, SUPERUSER) as sign_up,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+
+        def waiting(number: int) -> None:
+            deadline = time.monotonic() + 30
+            while holder.execute(waits).fetchone() != (number,):
+                assert time.monotonic() < deadline
+
+        holder.execute("select pg_advisory_lock(1)")
+        signed_up = threads.submit(sign_up.execute, "insert into auth.users (id) values (gen_random_uuid())")
+        waiting(1)
+        adopted = threads.submit(adoption.run)
+        waiting(2)
+        holder.execute("select pg_advisory_unlock(1)")
+        signed_up.result(timeout=30)
+        assert adopted.result(timeout=60).returncode == ADOPTED
+    assert adoption.rows("select count(*) from public.user_accounts") == [(3,)]
+
+
+def test_the_old_table_keeps_no_user_from_being_removed(adoption: Adoption) -> None:
+    adoption.prepare(SIMPLE)
+    adoption.connection.execute(
+        "alter table public.user_accounts alter column user_id set not null,"
+        " drop constraint user_accounts_user_id_fkey, add constraint user_accounts_user_id_fkey"
+        " foreign key (user_id) references auth.users (id) on delete set null"
+    )
+    assert adoption.run().returncode == ADOPTED
+    adoption.connection.execute("delete from auth.users where id = %s", [user(1)])
+    assert adoption.rows("select user_id from public.user_accounts") == [(user(2),)]
 
 
 @pytest.mark.parametrize(

@@ -205,9 +205,13 @@ def test_a_mounted_app_without_its_lifespan_says_so(tmp_path: Path, stack: Stack
     assert "lifespan has not been entered: see docs/embedding.md" in child.log.read_text()
 
 
-def test_a_dependency_of_the_host_answers_as_the_host_does(host: Callable[[str], httpx.Client], user: User) -> None:
-    dependency = """
+@pytest.mark.parametrize("library", ["fastapi", "starlette.exceptions"])
+def test_a_dependency_of_the_host_answers_as_the_host_does(
+    host: Callable[[str], httpx.Client], user: User, library: str
+) -> None:
+    dependency = f"""
 from fastapi import Depends
+from {library} import HTTPException
 
 async def closed() -> None:
     raise HTTPException(403, "Closed today")

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from tests.edge.faults import (
     TIMEOUT,
     TOKEN,
     Edge,
+    Gate,
     assert_problem,
     error,
     eventually,
@@ -132,6 +134,31 @@ def test_readiness_names_the_cause_and_follows_it(tmp_path: Path) -> None:
             eventually(lambda expected=code: readiness() == expected)  # type: ignore[misc]
         upstream.script = READY
         eventually(lambda: readiness() == "ready")
+
+
+def test_it_is_ready_while_all_connections_are_in_use(tmp_path: Path) -> None:
+    gate = Gate()
+    settings = {"EDGE_UPSTREAM_CONNECTIONS": "1", "EDGE_UPSTREAM_CONNECT_TIMEOUT": "0.2"}
+    with running(tmp_path, **settings) as edge, ThreadPoolExecutor(1) as thread:
+        edge.upstream.script = gate
+        call = thread.submit(edge.client.get, ACCOUNTS)
+        try:
+            eventually(lambda: gate.held == 1)
+            assert httpx.get(f"{edge.url}/readyz", timeout=30, verify=NO_CERTIFICATES).status_code == 200
+            assert gate.held == 1
+        finally:
+            gate.open()
+        assert call.result(timeout=30).status_code == 200
+
+
+def test_no_proxy_comes_between_on_this_machine(tmp_path: Path) -> None:
+    """It would get tokens in clear text."""
+    with scripted_upstream(healthy) as upstream, scripted_upstream(answering(502, "")) as proxy:
+        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"), proxy.url)
+        with serving(tmp_path, upstream.url, KEY, **proxies) as (url, _):
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            assert httpx.get(f"{url}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES).status_code == 200
+    assert proxy.received == []
 
 
 @pytest.fixture

@@ -50,6 +50,17 @@ def test_tokens_travel_in_clear_text_on_this_machine_only(monkeypatch: pytest.Mo
     assert line.startswith("SUPABASE_URL: is wrong: must begin with https://")
 
 
+@pytest.mark.parametrize("host", ["abc def.co", "ex<>.co", "a%20b.co", "a_b.co", "[::1", "abc.co:0", "abc.co:65536"])
+def test_what_cannot_be_a_host_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    (line,) = refused(monkeypatch, {"SUPABASE_URL": f"https://{host}"})
+    assert line.startswith("SUPABASE_URL: is wrong: must be the project's address")
+
+
+def test_blanks_around_the_address_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, {**COMPLETE, "SUPABASE_URL": " https://ABC.supabase.co/ \n"})
+    assert settings.supabase_url == "https://ABC.supabase.co"
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:54321", "http://localhost:54321", "http://[::1]:54321", "http://supabase.localhost"]
 )
