@@ -59,15 +59,6 @@ select results_eq(
 
 -- get_account, rename_account
 
-select tests.act_as_owner();
-create function tests.account_of(name text)
-returns uuid
-language sql
-stable
-security definer
-set search_path = ''
-as $$ select id from public.user_accounts where user_id = tests.id_of(name) $$;
-
 select tests.act_as('ada');
 select results_eq(
     $$select * from public.get_account(tests.account_of('ada'))$$, 'select * from public.list_accounts()',

@@ -5,13 +5,6 @@ begin;
 select plan(11);
 
 select tests.create_user('ada');
-create function tests.account_of(name text)
-returns uuid
-language sql
-stable
-security definer
-set search_path = ''
-as $$ select id from public.user_accounts where user_id = tests.id_of(name) $$;
 
 -- Newest first: seen only with the limit of one account lifted
 
