@@ -182,6 +182,22 @@ from pg_temp.foreign_key
 where not stays_valid
 order by identity;
 
+-- Names that the migrations refuse too, but only when the rows are in order.
+insert into pg_temp.obstacle (kind, number, identity, fix)
+select
+    'functions that have a name of the migrations' as kind,
+    1 as number,
+    o.identity,
+    format('-- rename %s %s', o.type, o.identity) as fix
+from pg_proc as p
+cross join pg_identify_object('pg_proc'::regclass, p.oid, 0) as o
+where
+    p.pronamespace = 'public'::regnamespace
+    and p.proname in (
+        'list_accounts', 'get_or_create_account', 'get_or_create_account_for', 'create_account', 'get_account',
+        'rename_account'
+    );
+
 -- Rows: read once, as text, whatever types the columns have. None if a column is missing.
 create temporary table old_account on commit drop as
 select
@@ -250,6 +266,20 @@ from (
     group by user_id
     having count(*) > 1
 ) as u
+having count(*) > 0;
+
+insert into pg_temp.obstacle (kind, number, fix)
+select
+    'rows whose id another row has' as kind,
+    count(*) as number,
+    '-- rows with the same id: give all but one of them another id' as fix
+from pg_temp.old_account as o
+where
+    o.id in (
+        select twice.id from pg_temp.old_account as twice
+        group by twice.id
+        having count(*) > 1
+    )
 having count(*) > 0;
 
 do $$

@@ -307,25 +307,43 @@ def test_the_old_table_keeps_no_user_from_being_removed(adoption: Adoption) -> N
 
 
 @pytest.mark.parametrize(
-    ("before", "message"),
+    ("before", "listed"),
     [
-        ("create function public.list_accounts(page int) returns int return 1", "list_accounts(integer)"),
-        ("alter table public.orders owner to supabase_admin", "must be owner of table orders"),
+        (
+            "create function public.list_accounts(page int) returns int return 1;"
+            " create procedure public.rename_account() language sql as 'select 1'",
+            "functions that have a name of the migrations: 2 (public.list_accounts(integer), public.rename_account())",
+        ),
         (
             "alter table public.user_accounts drop constraint user_accounts_pkey cascade;"
             " insert into public.user_accounts select id, '00000000-0000-4000-8000-000000000006', account_name, true"
             " from public.user_accounts limit 1",
-            "duplicate key value",
+            "rows whose id another row has: 2",
         ),
     ],
+    ids=["names of functions", "ids"],
 )
-def test_what_fails_half_way_changes_nothing(adoption: Adoption, before: LiteralString, message: str) -> None:
-    """The migrations look for names that are taken; another owner's table cannot be pointed to the new one."""
+def test_what_would_fail_half_way_is_listed_before(adoption: Adoption, before: LiteralString, listed: str) -> None:
+    adoption.prepare(SIMPLE)
+    adoption.connection.execute(before)
+    dump = adoption.dump()
+    assert obstacles(adoption.run()) == listed
+    assert adoption.dump() == dump
+
+
+def test_the_script_knows_every_name_of_the_migrations_functions(expected: wanted.Wanted) -> None:
+    public = [name.removeprefix("public.") for name in expected.scope.functions if name.startswith("public.")]
+    assert len(public) == 6
+    assert [name for name in public if f"'{name}'" not in SCRIPT.read_text()] == []
+
+
+def test_what_fails_half_way_changes_nothing(adoption: Adoption) -> None:
+    """Another owner's table cannot be pointed to the new one."""
     adoption.prepare(SIMPLE)
     with adoption.project.connect(adoption.database, SUPERUSER) as admin:
-        admin.execute(before)
+        admin.execute("alter table public.orders owner to supabase_admin")
     dump = adoption.dump()
-    assert message in refusal(adoption.run())
+    assert "must be owner of table orders" in refusal(adoption.run())
     assert adoption.dump() == dump
 
 

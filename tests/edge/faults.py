@@ -235,7 +235,7 @@ def running(folder: Path, **settings: str) -> Iterator[Edge]:
         yield Edge(url, process, upstream, client)
 
 
-def eventually(happens: Callable[[], bool], *, seconds: float = 10) -> None:
+def eventually(happens: Callable[[], bool], *, seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < deadline, "it does not happen"

@@ -21,6 +21,7 @@ from edge_api.local import stack as local_stack
 from edge_api.local.postgres import SUPERUSER
 from edge_api.local.processes import Child
 from edge_api.local.stack import Stack
+from tests.edge.faults import eventually
 from tests.edge.serving import serving
 from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, sign_up
 
@@ -141,13 +142,6 @@ def real(module_real: Real) -> Iterator[Real]:
     yield module_real
     eventually(module_real.works)
     assert module_real.edge.exit_code() is None
-
-
-def eventually(happens: Callable[[], bool], *, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.02)
 
 
 def assert_problem(answer: httpx.Response, *problems: tuple[int, str]) -> None:
