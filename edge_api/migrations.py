@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from edge_api.local.node import PROJECT
+from edge_api.embedded.packages import PROJECT
 
 # What `supabase db push` takes for a migration; it orders them by version, as text, and ignores all other entries.
 _FILE_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")

@@ -10,8 +10,8 @@ import httpx
 import psycopg
 import pytest
 
+from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
-from edge_api.local.postgres import postgres_version
 from edge_api.local.stack import MIGRATOR, Stack
 from tests import target
 from tests.support import NO_CERTIFICATES, User, sign_up

@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_api.local.node import PROJECT, node
+from edge_api.embedded.packages import PROJECT
+from edge_api.local.node import node
 
 
 def run_node(

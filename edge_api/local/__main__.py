@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import postgres_version
+from edge_api.embedded.processes import StackError
 from edge_api.local import stack, types
-from edge_api.local.node import PROJECT, npm, supabase_here
-from edge_api.local.postgres import postgres_version
-from edge_api.local.processes import StackError
+from edge_api.local.node import npm, supabase_here
 
 _READY = """
   page           {api}/

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from edge_api import cli, server
-from edge_api.local.node import PROJECT
+from edge_api.embedded.packages import PROJECT
 from edge_api.settings import Settings
 
 APPLICATION: Final = "edge_api.local.api:application"

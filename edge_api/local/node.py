@@ -5,25 +5,14 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from edge_api.local.processes import StackError
+from edge_api.embedded.packages import PROJECT, package_folder
+from edge_api.embedded.processes import StackError
 
-# The checkout, or what a wheel brings along of it.
-_PACKAGED: Final = Path(__file__).resolve().parents[1] / "_project"
-PROJECT: Final = _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parents[1]
 _MODULES: Final = PROJECT / "node_modules"
 TOOLS_HOME: Final = "tools-home"
-
-
-def package_folder(name: str) -> Path:
-    """The folder of an installed Python package, found without importing it."""
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        raise StackError(f"the Python package {name} is missing: run make, or install edge-api[local]")
-    return Path(spec.origin).parent
 
 
 def node() -> Path:

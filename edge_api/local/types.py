@@ -6,9 +6,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import Cluster
 from edge_api.local import stack
-from edge_api.local.node import PROJECT, supabase
-from edge_api.local.postgres import Cluster
+from edge_api.local.node import supabase
 from edge_api.main import create_app
 from edge_api.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from edge_api.local.processes import StackError
+from edge_api.embedded.processes import StackError
 from edge_api.migrations import MigrationsError
 from edge_api.verify import catalog, wanted
 from edge_api.verify.compare import Finding, Level, compare, compare_migrations

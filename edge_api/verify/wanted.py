@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
-from edge_api.local.processes import on_free_port
+from edge_api.embedded.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
+from edge_api.embedded.processes import on_free_port
 from edge_api.migrations import Migration, packaged
 from edge_api.verify.catalog import Facts, Scope, difference, objects, read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_api.local.postgres import postgres_version
+from edge_api.embedded.postgres import postgres_version
 from tests.database.project import Project, run_project
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_api.local.node import PROJECT
-from edge_api.local.postgres import Cluster
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import Cluster
 from edge_api.local.stack import MIGRATOR
 
 # It locks the table for the time of the test.

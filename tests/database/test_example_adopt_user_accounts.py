@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from edge_api.local.node import PROJECT, supabase
-from edge_api.local.postgres import SUPERUSER
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import SUPERUSER
+from edge_api.local.node import supabase
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import copy, packaged
 from edge_api.verify import command, wanted

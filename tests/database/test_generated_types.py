@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import LiteralString
 
+from edge_api.embedded.packages import PROJECT
 from edge_api.local import types
-from edge_api.local.node import PROJECT
 from tests.database.project import Project
 from tests.docs import frontend
 from tests.node import type_errors

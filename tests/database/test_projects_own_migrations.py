@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import Rollback
 
+from edge_api.embedded.postgres import SUPERUSER, Cluster, postgres_version
+from edge_api.embedded.processes import StackError, on_free_port
 from edge_api.local.node import supabase
-from edge_api.local.postgres import SUPERUSER, Cluster, postgres_version
-from edge_api.local.processes import StackError, on_free_port
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
 from edge_api.verify import command, wanted

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg import Rollback
 
-from edge_api.local.node import PROJECT
-from edge_api.local.postgres import SUPERUSER, VERSIONS
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import SUPERUSER, VERSIONS
 from edge_api.verify import catalog, command, report, wanted
 from edge_api.verify.compare import RULES, Finding, Level, compare
 from tests.database import mutants

@@ -17,7 +17,7 @@ import jwt
 import psutil
 
 from edge_api import problems
-from edge_api.local.processes import Child
+from edge_api.embedded.processes import Child
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
 from tests.edge.serving import log_of, serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES

@@ -16,10 +16,10 @@ import httpx
 import psycopg
 import pytest
 
+from edge_api.embedded.postgres import SUPERUSER
+from edge_api.embedded.processes import Child
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
-from edge_api.local.postgres import SUPERUSER
-from edge_api.local.processes import Child
 from edge_api.local.stack import Stack
 from tests.edge.faults import eventually
 from tests.edge.serving import serving

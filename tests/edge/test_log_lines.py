@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from edge_api.local.processes import accepts_connections, free_port
+from edge_api.embedded.processes import accepts_connections, free_port
 from tests.edge.scripted import READY, Received, Script, answering, http, scripted_upstream
 from tests.edge.serving import SERVE, serving
 from tests.edge.test_logs import Canaries, records, requests_in

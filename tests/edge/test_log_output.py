@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from edge_api import logs, server
-from edge_api.local.processes import accepts_connections, free_port
+from edge_api.embedded.processes import accepts_connections, free_port
 from tests.edge.serving import SERVE
 from tests.support import NO_CERTIFICATES
 

@@ -17,7 +17,7 @@ import httpx
 import jwt
 import pytest
 
-from edge_api.local.processes import Child, accepts_connections, free_port
+from edge_api.embedded.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
 from tests.edge.serving import serving

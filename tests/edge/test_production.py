@@ -10,8 +10,8 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from edge_api.local.node import PROJECT
-from edge_api.local.processes import free_port
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.processes import free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import Settings
 from tests.edge.faults import KEY

@@ -16,9 +16,9 @@ import psutil
 import psycopg
 import pytest
 
-from edge_api.local.node import PROJECT
-from edge_api.local.postgres import cluster_home
-from edge_api.local.processes import free_port
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import cluster_home
+from edge_api.embedded.processes import free_port
 from tests.support import ACCOUNTS, GET_OR_CREATE
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]

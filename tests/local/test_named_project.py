@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 
+from edge_api.embedded.packages import PROJECT
 from edge_api.local import stack as local_stack
-from edge_api.local.node import PROJECT
 from edge_api.local.stack import MIGRATOR, Stack
 
 POLICIES = "tests/database/test_policies.py"

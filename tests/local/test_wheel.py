@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from edge_api import __version__
-from edge_api.local.node import PROJECT
-from edge_api.local.processes import Child, accepts_connections, free_port
+from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.migrations import packaged
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from edge_api.local.node import PROJECT
+from edge_api.embedded.packages import PROJECT
 
 _FLAGS = [
     "--disable-gpu",
