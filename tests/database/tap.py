@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.postgres import Cluster
 from edge_api.local.stack import MIGRATOR
@@ -57,3 +59,11 @@ def run(cluster: Cluster, database: str, file: Path, *, changes: Sequence[str | 
     elif (plan := _PLAN.search(done.stdout)) is None or int(plan[1]) != len(assertions):
         complaint = f"{len(assertions)} assertions ran, {plan[1] if plan else 'none'} were planned"
     return Outcome(assertions, complaint)
+
+
+def assert_passes(outcome: Outcome, subtests: pytest.Subtests) -> None:
+    """Each assertion is a subtest of its own."""
+    assert outcome.complaint is None
+    for assertion in outcome.assertions:
+        with subtests.test(assertion.description):
+            assert assertion.passed

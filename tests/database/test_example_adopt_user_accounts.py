@@ -23,7 +23,6 @@ from edge_api.verify.compare import Finding
 from tests.database import tap
 from tests.database.adopted import SHAPES, USERS, Account, Shape, user
 from tests.database.project import REMOVE, Project
-from tests.database.test_policies import assert_passes
 from tests.support import acting_as
 
 SCRIPT: Final = PROJECT / "sql" / "examples" / "adopt_user_accounts.sql"
@@ -386,7 +385,7 @@ def test_the_result_is_what_the_migrations_create(
     adoption.connection.execute('alter table if exists public.orders drop constraint if exists "to user"')
     for file in tap.FILES:
         changes = ["set local tests.others_are_here = 'on'"]
-        assert_passes(tap.run(adoption.project.cluster, adoption.database, file, changes=changes), subtests)
+        tap.assert_passes(tap.run(adoption.project.cluster, adoption.database, file, changes=changes), subtests)
 
 
 @every_shape

@@ -16,7 +16,6 @@ from edge_api.migrations import packaged
 from edge_api.verify import command, wanted
 from tests.database import tap
 from tests.database.project import REMOVE, Project
-from tests.database.test_policies import assert_passes
 
 # What can have one of the names, and how the error lists it.
 TAKEN: Final = {
@@ -134,7 +133,7 @@ def test_either_kind_of_default_privileges_gives_the_same_rights(
         before.execute(statement.encode())
     migrate(before)
     for file in tap.FILES:
-        assert_passes(tap.run(project.cluster, clone, file), subtests)
+        tap.assert_passes(tap.run(project.cluster, clone, file), subtests)
     state = wanted.build(wanted.nearest_version(before.info.server_version))
     with before.transaction():
         findings = command.differences(before, state)

@@ -13,7 +13,7 @@ from tests.target import Target
 
 @pytest.mark.parametrize("file", tap.FILES, ids=lambda file: file.stem)
 def test_policies(project: Project, clone: str, file: Path, subtests: pytest.Subtests) -> None:
-    assert_passes(tap.run(project.cluster, clone, file), subtests)
+    tap.assert_passes(tap.run(project.cluster, clone, file), subtests)
 
 
 if target.is_named():
@@ -30,14 +30,7 @@ if target.is_named():
         else:
             (tmp_path / "pgtap.sql").write_text(pgtap())
             changes += ["set local search_path = extensions", tmp_path / "pgtap.sql"]
-        assert_passes(tap.run(stack.cluster, "postgres", file, changes=changes), subtests)
-
-
-def assert_passes(outcome: tap.Outcome, subtests: pytest.Subtests) -> None:
-    assert outcome.complaint is None
-    for assertion in outcome.assertions:
-        with subtests.test(assertion.description):
-            assert assertion.passed
+        tap.assert_passes(tap.run(stack.cluster, "postgres", file, changes=changes), subtests)
 
 
 def test_there_are_policy_tests() -> None:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 from edge_api.local.stack import Stack
 from edge_api.problems import title
 from tests.edge.caddy import SITE, Front
-from tests.edge.test_errors import assert_tells_nothing_of_the_inside
+from tests.edge.problems import assert_tells_nothing_of_the_inside, secrets_of
 from tests.support import User
 
 CLOSED: Final = 0  # in place of a status: the connection ended without a response
@@ -100,7 +100,7 @@ def assert_refusal(answer: Answer, stack: Stack, user: User, *, to_head: bool = 
     if answer is NO_ANSWER:
         return
     assert answer.status >= 400
-    assert_tells_nothing_of_the_inside(answer.body.decode(), stack, user)
+    assert_tells_nothing_of_the_inside(answer.body.decode(), *secrets_of(stack, user))
     if answer.headers.get("content-type", "text/plain").startswith("text/plain"):
         assert answer.status in {400, 417, 431, 501, 505}
         assert answer.headers["connection"] == "close"

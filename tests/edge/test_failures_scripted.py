@@ -21,7 +21,6 @@ from tests.edge.faults import (
     CHUNKED,
     KEY,
     LONG,
-    MARK,
     MOST_GROWTH,
     MOST_SENT,
     OK,
@@ -32,7 +31,6 @@ from tests.edge.faults import (
     Edge,
     Endless,
     Gate,
-    assert_problem,
     error,
     eventually,
     first,
@@ -42,6 +40,7 @@ from tests.edge.faults import (
     sending,
     silent,
 )
+from tests.edge.problems import MARK, assert_problem
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 

@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from edge_api.embedded.processes import accepts_connections, free_port
+from tests.edge.logged import Canaries, records, requests_in
 from tests.edge.scripted import READY, Received, Script, answering, http, scripted_upstream
 from tests.edge.serving import SERVE, serving
-from tests.edge.test_logs import Canaries, records, requests_in
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
 
 ALWAYS = {"event", "level", "timestamp", "request_id", "method", "route", "status", "duration_ms"}

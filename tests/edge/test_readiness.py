@@ -26,12 +26,10 @@ from edge_api.embedded.processes import free_port
 from edge_api.local.stack import Stack
 from tests.edge.faults import (
     KEY,
-    MARK,
     TIMEOUT,
     TOKEN,
     Edge,
     Gate,
-    assert_problem,
     error,
     eventually,
     healthy,
@@ -39,6 +37,7 @@ from tests.edge.faults import (
     sending,
     silent,
 )
+from tests.edge.problems import MARK, assert_problem
 from tests.edge.scripted import READY, Script, answering, scripted_upstream
 from tests.edge.serving import SERVE, log_of, serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from edge_api.settings import InvalidSettingsError
+from tests.edge.logged import USER_ID, Canaries, serving_more
 from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
 from tests.edge.serving import COMPLETE, read
-from tests.edge.test_logs import USER_ID, Canaries, serving_more
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
 
 ALLOWED = "https://app.example.com"

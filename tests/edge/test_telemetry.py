@@ -25,7 +25,8 @@ from edge_api import errors
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.processes import free_port
 from edge_api.local.stack import Stack
-from tests.edge.faults import KEY, MARK, ROW_AND_CREATED, TOKEN
+from tests.edge.faults import KEY, ROW_AND_CREATED, TOKEN
+from tests.edge.problems import MARK
 from tests.edge.scripted import answering, scripted_upstream
 from tests.edge.serving import SERVE, serving, workers
 from tests.support import ACCOUNTS, GET_OR_CREATE, User

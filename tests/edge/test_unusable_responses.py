@@ -12,19 +12,18 @@ from tests.edge.faults import (
     ACCOUNT_ID,
     CALLS,
     CHUNKED,
-    MARK,
     OK,
     ROW,
     ROW_AND_CREATED,
     TIMEOUT,
     USER_ID,
     Edge,
-    assert_problem,
     healthy,
     resetting,
     running,
     sending,
 )
+from tests.edge.problems import MARK, assert_problem
 from tests.edge.scripted import Script, answering, http
 
 
