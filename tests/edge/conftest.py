@@ -9,20 +9,35 @@ import pytest
 from edge_api.embedded.processes import Child
 from edge_api.local.stack import MIGRATOR, Stack
 from tests.edge.caddy import Front, caddy
+from tests.edge.faults import TIMEOUT, Edge, healthy, running
 from tests.edge.serving import serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES, User, sign_up
 
 
 @pytest.fixture(scope="module")
-def edge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Child]]:
+def served(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Child]]:
     with serving(tmp_path_factory.mktemp("edge"), stack.supabase_url, stack.keys.publishable) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def front(edge: tuple[str, Child]) -> Iterator[Front]:
-    with caddy(edge[0].removeprefix("http://")) as running:
+def front(served: tuple[str, Child]) -> Iterator[Front]:
+    with caddy(served[0].removeprefix("http://")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def session_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    folder = tmp_path_factory.mktemp("scripted")
+    with running(folder, EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT), EDGE_UPSTREAM_CONNECTIONS="4") as edge:
+        yield edge
+
+
+@pytest.fixture
+def edge(session_edge: Edge) -> Iterator[Edge]:
+    """An edge in front of a scripted upstream, the same for all tests: none may leave it unable to serve."""
+    yield session_edge
+    session_edge.upstream.script = healthy
 
 
 @pytest.fixture(scope="module")

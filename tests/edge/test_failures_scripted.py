@@ -44,21 +44,6 @@ from tests.edge.problems import MARK, assert_problem
 from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
-
-@pytest.fixture(scope="module")
-def module_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    folder = tmp_path_factory.mktemp("failures")
-    with running(folder, EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT), EDGE_UPSTREAM_CONNECTIONS="4") as edge:
-        yield edge
-
-
-@pytest.fixture
-def edge(module_edge: Edge) -> Iterator[Edge]:
-    """The one edge of all these tests: none may leave it unable to serve."""
-    yield module_edge
-    module_edge.upstream.script = healthy
-
-
 ENDLESS: Final[dict[str, tuple[bytes, bytes]]] = {
     "body in chunks": (CHUNKED, b"10000\r\n" + b" " * 65_536 + b"\r\n"),
     "body of 100 GB": (LONG, b" " * 65_536),

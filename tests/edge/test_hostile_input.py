@@ -372,10 +372,10 @@ FLOODS: dict[str, tuple[Send, set[int]]] = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_costs_no_memory(edge: tuple[str, Child], front: Front, stack: Stack, owner: User, kind: str) -> None:
+def test_a_flood_costs_no_memory(served: tuple[str, Child], front: Front, stack: Stack, owner: User, kind: str) -> None:
     make, outcomes = FLOODS[kind]
     data = make(owner.token)
-    processes = {psutil.Process(edge[1].pid): 8_000_000, psutil.Process(front.child.pid): 64_000_000}
+    processes = {psutil.Process(served[1].pid): 8_000_000, psutil.Process(front.child.pid): 64_000_000}
     before = stored_accounts(stack, owner.id)
     memory = {process: process.memory_info().rss for process in processes}
     for _ in range(3):

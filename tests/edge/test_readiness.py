@@ -26,7 +26,6 @@ from edge_api.embedded.processes import free_port
 from edge_api.local.stack import Stack
 from tests.edge.faults import (
     KEY,
-    TIMEOUT,
     TOKEN,
     Edge,
     Gate,
@@ -160,18 +159,13 @@ def test_no_proxy_comes_between_on_this_machine(tmp_path: Path) -> None:
     assert proxy.received == []
 
 
-@pytest.fixture
-def edge(tmp_path: Path) -> Iterator[Edge]:
-    with running(tmp_path, EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT)) as edge:
-        yield edge
-
-
 def test_readiness_costs_supabase_a_call_a_second_whoever_asks(edge: Edge) -> None:
     async def ask_200_times() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=50)
         async with httpx.AsyncClient(base_url=edge.url, timeout=30, limits=limits, verify=NO_CERTIFICATES) as client:
             return await asyncio.gather(*(client.get("/readyz") for _ in range(200)))
 
+    eventually(lambda: edge.client.get("/readyz").status_code == 200)
     edge.upstream.received.clear()
     since = time.monotonic()
     answers = asyncio.run(ask_200_times())

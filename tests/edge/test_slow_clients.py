@@ -25,8 +25,8 @@ LONGEST: Final = 40.0  # seconds until the slowest must be gone, on a busy machi
 
 
 @pytest.fixture(scope="module")
-def impatient(edge: tuple[str, Child]) -> Iterator[Front]:
-    with caddy(edge[0].removeprefix("http://"), PROXY_READ_HEADER="1s", PROXY_IDLE="2s") as running:
+def impatient(served: tuple[str, Child]) -> Iterator[Front]:
+    with caddy(served[0].removeprefix("http://"), PROXY_READ_HEADER="1s", PROXY_IDLE="2s") as running:
         yield running
 
 
@@ -153,10 +153,10 @@ def unread(front: Front) -> socket.socket:
     return connection
 
 
-def test_clients_that_do_not_read_are_sent_away_and_hold_nobody_up(edge: tuple[str, Child], owner: User) -> None:
+def test_clients_that_do_not_read_are_sent_away_and_hold_nobody_up(served: tuple[str, Child], owner: User) -> None:
     pipelined = request(None, b"GET", b"/nothing") * 200
     with (
-        caddy(edge[0].removeprefix("http://"), PROXY_WRITE="2s", PROXY_TRY="1s") as front,
+        caddy(served[0].removeprefix("http://"), PROXY_WRITE="2s", PROXY_TRY="1s") as front,
         front.client(headers={"Authorization": f"Bearer {owner.token}"}) as others,
         ExitStack() as stack,
     ):
@@ -180,9 +180,9 @@ def over_http_2(front: Front) -> socket.socket:
 
 
 @pytest.mark.parametrize("window", [0, 65_535])
-def test_http_2_clients_that_do_not_read_are_sent_away(edge: tuple[str, Child], window: int) -> None:
+def test_http_2_clients_that_do_not_read_are_sent_away(served: tuple[str, Child], window: int) -> None:
     fields = [(":method", "GET"), (":scheme", "https"), (":authority", SITE), (":path", "/nothing")]
-    with caddy(edge[0].removeprefix("http://"), PROXY_WRITE="2s", PROXY_IDLE="2s") as front, ExitStack() as stack:
+    with caddy(served[0].removeprefix("http://"), PROXY_WRITE="2s", PROXY_IDLE="2s") as front, ExitStack() as stack:
         connections = [stack.enter_context(over_http_2(front)) for _ in range(20)]
         for connection in connections:
             protocol = H2Connection(H2Configuration(client_side=True))

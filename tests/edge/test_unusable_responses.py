@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -15,31 +15,13 @@ from tests.edge.faults import (
     OK,
     ROW,
     ROW_AND_CREATED,
-    TIMEOUT,
     USER_ID,
     Edge,
-    healthy,
     resetting,
-    running,
     sending,
 )
 from tests.edge.problems import MARK, assert_problem
 from tests.edge.scripted import Script, answering, http
-
-
-@pytest.fixture(scope="module")
-def module_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    folder = tmp_path_factory.mktemp("failures")
-    with running(folder, EDGE_UPSTREAM_TIMEOUT=str(TIMEOUT), EDGE_UPSTREAM_CONNECTIONS="4") as edge:
-        yield edge
-
-
-@pytest.fixture
-def edge(module_edge: Edge) -> Iterator[Edge]:
-    """The one edge of all these tests: none may leave it unable to serve."""
-    yield module_edge
-    module_edge.upstream.script = healthy
-
 
 UNUSABLE: Final[dict[str, Script]] = {
     "garbage": sending(b"\x00\xff\xfe" + MARK.encode() + b"\r\n\r\n"),
