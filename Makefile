@@ -43,7 +43,7 @@ format: .venv/installed ## put the code into its standard form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-mutants: .venv/installed node_modules/installed ## weaken the database in every way and see the policy tests notice
+mutants: .venv/installed node_modules/installed ## weaken the database in every way, and see the policy tests notice (3 min)
 	@exec $(BIN)/python -m tests.database.mutants
 
 reset: .venv/installed ## wipe the data of `make dev`

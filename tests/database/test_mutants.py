@@ -1,17 +1,14 @@
 """Whoever weakens the database is noticed by the policy tests."""
 
-import pytest
-
 from tests.database import mutants
 from tests.database.project import Project
 
-_TIME_OUT = 300
+EVERY = 12  # one in so many: `make mutants` tries all
 
 
-@pytest.mark.timeout(_TIME_OUT)
-def test_no_mutant_survives(project: Project) -> None:
-    verdicts = mutants.judge_all(project)
-    assert len(verdicts) > 400
+def test_no_mutant_of_a_sample_survives(project: Project) -> None:
+    verdicts = mutants.judge(project, every=EVERY)
+    assert len(verdicts) > 400 / EVERY
     assert mutants.survivors(verdicts) == []
 
 
