@@ -14,7 +14,7 @@ from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
 from tests import target
-from tests.support import NO_CERTIFICATES, User, sign_up
+from tests.support import NO_CERTIFICATES, User, Users
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     return True if collection_path.name == "soak" and not config.getoption("--soak") else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if target.is_named():
+        for item in items:
+            item.add_marker(pytest.mark.timeout(300))  # its Auth may have to be waited for
 
 
 def pytest_report_header() -> str:
@@ -64,16 +70,16 @@ def api(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def users(stack: Stack) -> Users:
+    return Users(stack)
+
+
 @pytest.fixture
-def new_user(stack: Stack) -> Iterator[Callable[[], User]]:
-    with ExitStack() as clients:
-
-        def make() -> User:
-            return sign_up(
-                stack, clients.enter_context(httpx.Client(base_url=stack.api_url, timeout=30, verify=NO_CERTIFICATES))
-            )
-
-        yield make
+def new_user(users: Users) -> Iterator[Callable[[], User]]:
+    """Lends users without accounts until the end of the test."""
+    with ExitStack() as lent:
+        yield lambda: lent.enter_context(users.lend())
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import secrets
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +15,7 @@ import psycopg
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.routers import accounts
 from edge_api.supabase_client import Function
+from tests import target
 from tests.target import Target, signed
 
 __all__ = ["signed"]  # and all that is made here
@@ -48,7 +49,6 @@ class User:
     email: str
     password: str = field(repr=False)
     token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
     api: httpx.Client = field(repr=False)
 
 
@@ -65,8 +65,29 @@ def sign_up(stack: Stack, api: httpx.Client) -> User:
         )
         session = answer.raise_for_status().json()
     api.headers["Authorization"] = f"Bearer {session['access_token']}"
-    tokens = session["access_token"], session["refresh_token"]
-    return User(UUID(session["user"]["id"]), email, password, *tokens, api)
+    return User(UUID(session["user"]["id"]), email, password, session["access_token"], api)
+
+
+class Users:
+    """Users who have signed up, lent to one test after another: Auth is slow at that on purpose, and limits it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._idle: list[User] = []
+
+    @contextmanager
+    def lend(self) -> Iterator[User]:
+        """A user without an account."""
+        with httpx.Client(base_url=self._stack.api_url, timeout=30, verify=NO_CERTIFICATES) as api:
+            if self._idle:
+                user = replace(self._idle.pop(), api=api)
+                api.headers["Authorization"] = f"Bearer {user.token}"
+            else:
+                user = sign_up(self._stack, api)
+            yield user
+        stack = self._stack
+        if stack.forget(user.id) if isinstance(stack, Target) else target.forget(stack.cluster, user.id):
+            self._idle.append(user)
 
 
 @contextmanager

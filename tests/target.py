@@ -29,6 +29,7 @@ from edge_api.local import stack as local_stack
 from edge_api.local.gateway import Keys
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.schemas.account_schemas import UserAccountResponse
+from tests.pacing import PacedTransport
 
 _SECONDS: Final = 30.0
 
@@ -63,9 +64,13 @@ def signed(stack: Stack, claims: Mapping[str, Any], *, key: str | None = None) -
     """A token with these claims over those of an ordinary one, signed with the project's key or another."""
     if not key and not stack.keys.jwt_secret:
         pytest.skip("SUPABASE_JWT_SECRET is not set, or not in use: this test signs tokens of its own")
+    return _token(claims, key or stack.keys.jwt_secret)
+
+
+def _token(claims: Mapping[str, Any], secret: str) -> str:
     now = int(time.time())
-    ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 600}
-    return jwt.encode({**ordinary, **claims}, key or stack.keys.jwt_secret, algorithm="HS256")
+    ordinary = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "iat": now, "exp": now + 3600}
+    return jwt.encode({**ordinary, **claims}, secret, algorithm="HS256")
 
 
 def as_key(key: str) -> dict[str, str]:
@@ -119,6 +124,7 @@ class Target(Stack):
     """The project, with an API of the tests' own in front of it."""
 
     cluster: Database
+    auth: httpx.Client
     has_auth: bool
     has_admin: bool
     made: list[UUID] = field(default_factory=list)
@@ -132,29 +138,40 @@ class Target(Stack):
         }
 
     def sign_up(self, email: str, password: str) -> dict[str, Any]:
-        """Make a user who is signed in; returns the session, as Auth's sign-up does."""
+        """Make a user who is signed in; returns the session, as Auth's sign-up does.
+
+        Where the secret is known that signs tokens, nobody signs in: Auth allows that so many times only.
+        """
+        credentials = {"email": email, "password": password}
         if not self.has_auth:
             user_id = str(uuid4())
             with self.cluster.connect(MIGRATOR) as connection:
                 connection.execute("insert into auth.users (id, email) values (%s, %s)", [user_id, email])
-            self.made.append(UUID(user_id))
-            return {
-                "access_token": signed(self, {"sub": user_id, "email": email}),
-                "refresh_token": "",
-                "user": {"id": user_id},
-            }
-        credentials = {"email": email, "password": password}
-        if self.has_admin:
+        elif self.has_admin:
             made = self._auth("POST", "admin/users", as_admin=True, json={**credentials, "email_confirm": True})
-            self.made.append(UUID(made.json()["id"]))
-            session = self._auth("POST", "token?grant_type=password", json=credentials).json()
+            user_id = made.json()["id"]
         else:
             session = self._auth("POST", "signup", json=credentials).json()
             if "access_token" not in session:
                 pytest.fail("the project wants e-mail addresses confirmed: set SUPABASE_SECRET_KEY")
-            self.made.append(UUID(session["user"]["id"]))
-        assert isinstance(session, dict)
-        return session
+            user_id = session["user"]["id"]
+        self.made.append(UUID(user_id))
+        if self.has_auth and not self.has_admin:
+            return dict(session)
+        if self.has_auth and not self.keys.jwt_secret:
+            return dict(self._auth("POST", "token?grant_type=password", json=credentials).json())
+        return {"access_token": signed(self, {"sub": user_id, "email": email}), "user": {"id": user_id}}
+
+    def forget(self, user_id: UUID) -> bool:
+        """Remove a user's account; returns whether the user can be another test's."""
+        if self.cluster.is_known:
+            return forget(self.cluster, user_id)
+        if not self.has_admin:
+            return False
+        url = f"{self.supabase_url}/rest/v1/user_accounts?user_id=eq.{user_id}"
+        self.auth.delete(url, headers=as_key(self.keys.secret)).raise_for_status()
+        there = self._auth("GET", f"admin/users/{user_id}", as_admin=True, fine=httpx.codes.NOT_FOUND)
+        return there.is_success
 
     def need_auth(self) -> None:
         """Skip the test if there is no Auth server to sign in at."""
@@ -190,13 +207,22 @@ class Target(Stack):
     ) -> httpx.Response:
         headers = as_key(self.keys.secret) if as_admin else {"apikey": self.keys.publishable}
         url = f"{self.supabase_url}/auth/v1/{path}"
-        answer = httpx.request(method, url, headers=headers, json=json, timeout=_SECONDS)
+        answer = self.auth.request(method, url, headers=headers, json=json)
         return answer if answer.status_code == fine else answer.raise_for_status()
 
 
-def _publishes_signing_keys(url: str) -> bool:
-    answer = httpx.get(f"{url}/auth/v1/.well-known/jwks.json", timeout=_SECONDS)
-    return answer.is_success and bool(answer.json().get("keys"))
+def forget(cluster: Cluster, user_id: UUID) -> bool:
+    """Remove a user's account; returns whether the user is still there."""
+    with cluster.connect(MIGRATOR) as connection:
+        connection.execute("delete from public.user_accounts where user_id = %s", [user_id])
+        return connection.execute("select from auth.users where id = %s", [user_id]).rowcount == 1
+
+
+def _is_in_use(secret: str, url: str, publishable_key: str) -> bool:
+    """Whether the project accepts tokens that are signed with it: some do beside their asymmetric keys."""
+    headers = {"apikey": publishable_key, "Authorization": f"Bearer {_token({}, secret)}"}
+    answer = httpx.get(f"{url}/rest/v1/user_accounts?limit=0", headers=headers, timeout=_SECONDS)
+    return answer.status_code != httpx.codes.UNAUTHORIZED
 
 
 @contextmanager
@@ -212,7 +238,7 @@ def named(state: Path) -> Iterator[Target]:
     def auth_answers(path: str, headers: Mapping[str, str]) -> bool:
         return httpx.get(f"{url}/auth/v1/{path}", headers=headers, timeout=_SECONDS).is_success
 
-    if keys.jwt_secret and _publishes_signing_keys(url):
+    if keys.jwt_secret and not _is_in_use(keys.jwt_secret, url, keys.publishable):
         keys = replace(keys, jwt_secret="")
     has_auth = auth_answers("health", {"apikey": keys.publishable})
     has_admin = has_auth and bool(keys.secret) and auth_answers("admin/users?per_page=1", as_key(keys.secret))
@@ -221,6 +247,7 @@ def named(state: Path) -> Iterator[Target]:
         api = local_stack.start_api(state, url, keys.publishable, port)
         running.callback(api.stop, grace_seconds=2)
         database = Database(os.environ.get("DATABASE_URL"))
-        target = Target(database, url, keys, f"http://127.0.0.1:{port}", (api,), has_auth, has_admin)
+        auth = running.enter_context(httpx.Client(transport=PacedTransport(), timeout=_SECONDS))
+        target = Target(database, url, keys, f"http://127.0.0.1:{port}", (api,), auth, has_auth, has_admin)
         running.callback(target.remove_users)
         yield target

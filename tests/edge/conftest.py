@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import httpx
 import pytest
 
 from edge_api.embedded.processes import Child
@@ -11,7 +10,7 @@ from edge_api.local.stack import MIGRATOR, Stack
 from tests.edge.caddy import Front, caddy
 from tests.edge.faults import TIMEOUT, Edge, healthy, running
 from tests.edge.serving import serving
-from tests.support import ACCOUNTS, NO_CERTIFICATES, User, sign_up
+from tests.support import ACCOUNTS, User, Users
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +40,15 @@ def edge(session_edge: Edge) -> Iterator[Edge]:
 
 
 @pytest.fixture(scope="module")
-def client_of(stack: Stack) -> Iterator[Callable[[], User]]:
-    with ExitStack() as clients:
-        yield lambda: sign_up(
-            stack, clients.enter_context(httpx.Client(base_url=stack.api_url, timeout=30, verify=NO_CERTIFICATES))
-        )
+def module_user(users: Users) -> Iterator[Callable[[], User]]:
+    """Lends users until the end of the module."""
+    with ExitStack() as lent:
+        yield lambda: lent.enter_context(users.lend())
 
 
 @pytest.fixture(scope="module")
-def nameless(client_of: Callable[[], User]) -> User:
-    return client_of()
+def nameless(module_user: Callable[[], User]) -> User:
+    return module_user()
 
 
 @pytest.fixture
@@ -62,16 +60,16 @@ def newcomer(stack: Stack, nameless: User) -> User:
 
 
 @pytest.fixture(scope="module")
-def owner(client_of: Callable[[], User]) -> User:
+def owner(module_user: Callable[[], User]) -> User:
     """A user with an account."""
-    user = client_of()
+    user = module_user()
     assert user.api.post(ACCOUNTS, json={"account_name": "Before"}).status_code == 201
     return user
 
 
 @pytest.fixture(scope="module")
-def stranger(client_of: Callable[[], User]) -> User:
+def stranger(module_user: Callable[[], User]) -> User:
     """Another user with an account."""
-    user = client_of()
+    user = module_user()
     assert user.api.post(ACCOUNTS, json={"account_name": "Hidden"}).status_code == 201
     return user

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from edge_api.local.stack import Stack
+from tests.edge.problems import assert_problem
 from tests.support import ACCOUNTS, ENDPOINT_NAMES, ENDPOINTS, GET_OR_CREATE, User, signed, stored_accounts
 
 BAD_TOKENS: dict[str, Callable[[Stack, User], str]] = {
     "garbage": lambda _stack, _user: "garbage",
     "three parts of garbage": lambda _stack, _user: "gar.ba.ge",
-    "the publishable key": lambda stack, _user: stack.keys.publishable,
     "a bad signature": lambda _stack, user: user.token[:-8] + user.token[-8:].swapcase(),
     "no signature": lambda _stack, user: user.token.rpartition(".")[0] + ".",
     "another key": lambda stack, user: signed(stack, {"sub": str(user.id)}, key="x" * 48),
@@ -25,57 +25,59 @@ BAD_TOKENS: dict[str, Callable[[Stack, User], str]] = {
 }
 
 
-@pytest.fixture
-def call(api: httpx.Client) -> Callable[..., httpx.Response]:
-    def call(endpoint: tuple[str, str, dict[str, str] | None], headers: Any) -> httpx.Response:
-        method, path, body = endpoint
-        return api.request(method, path, json=body, headers=headers)
+NO_TOKENS: dict[str, list[tuple[str, str]]] = {
+    "none": [],
+    "empty": [("Authorization", "")],
+    "no token": [("Authorization", "Bearer")],
+    "another scheme": [("Authorization", "Basic YWRhOnNlY3JldA==")],
+    "two headers": [("Authorization", "Bearer a.b.c"), ("Authorization", "Bearer a.b.c")],
+}
 
-    return call
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=ENDPOINT_NAMES)
-@pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_a_bad_token_is_401(
-    stack: Stack, user: User, call: Callable[..., httpx.Response], endpoint: Any, kind: str
-) -> None:
-    answer = call(endpoint, {"Authorization": f"Bearer {BAD_TOKENS[kind](stack, user)}"})
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
-    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
-    assert answer.json()["code"] == "invalid_token"
+def test_each_endpoint_needs_the_token_of_a_user(stack: Stack, user: User, api: httpx.Client, endpoint: Any) -> None:
+    method, path, body = endpoint
+    for headers, problem in (
+        ({}, (401, "missing_token")),
+        (bearer("gar.ba.ge"), (401, "invalid_token")),
+        (bearer(signed(stack, {"sub": str(user.id)}, key="x" * 48)), (401, "invalid_token")),
+        (bearer(signed(stack, {"sub": str(user.id), "role": "service_role"})), (403, "not_a_user")),
+    ):
+        assert_problem(api.request(method, path, json=body, headers=headers), *problem)
     assert stored_accounts(stack, user.id) == []
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=ENDPOINT_NAMES)
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"Authorization": ""},
-        {"Authorization": "Bearer"},
-        {"Authorization": "Basic YWRhOnNlY3JldA=="},
-        [("Authorization", "Bearer a.b.c"), ("Authorization", "Bearer a.b.c")],
-    ],
-    ids=["none", "empty", "no token", "another scheme", "two headers"],
-)
-def test_no_token_is_401(call: Callable[..., httpx.Response], endpoint: Any, headers: Any) -> None:
-    answer = call(endpoint, headers)
-    assert answer.status_code == 401
+@pytest.mark.parametrize("kind", BAD_TOKENS)
+def test_a_bad_token_is_401(stack: Stack, user: User, api: httpx.Client, kind: str) -> None:
+    answer = api.post(GET_OR_CREATE, headers=bearer(BAD_TOKENS[kind](stack, user)))
+    assert_problem(answer, 401, "invalid_token")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+    assert stored_accounts(stack, user.id) == []
+
+
+def test_the_publishable_key_is_no_users_token(stack: Stack, api: httpx.Client) -> None:
+    """A legacy one is a token itself, of the role anon."""
+    problem = (403, "not_a_user") if stack.keys.publishable.count(".") == 2 else (401, "invalid_token")
+    assert_problem(api.post(GET_OR_CREATE, headers=bearer(stack.keys.publishable)), *problem)
+
+
+@pytest.mark.parametrize("kind", NO_TOKENS)
+def test_no_token_is_401(api: httpx.Client, kind: str) -> None:
+    answer = api.get(ACCOUNTS, headers=NO_TOKENS[kind])
+    assert_problem(answer, 401, "missing_token")
     # RFC 6750: without credentials, the challenge tells of no error
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="accounts"'
-    assert answer.json()["code"] == "missing_token"
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=ENDPOINT_NAMES)
 @pytest.mark.parametrize("role", ["anon", "service_role", "postgres", "", None, ["authenticated"]])
-def test_a_token_that_is_no_end_users_is_403(
-    stack: Stack, user: User, call: Callable[..., httpx.Response], endpoint: Any, role: object
-) -> None:
-    token = signed(stack, {"sub": str(user.id), "role": role})
-    answer = call(endpoint, {"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 403
-    assert answer.json()["code"] == "not_a_user"
+def test_a_token_that_is_no_end_users_is_403(stack: Stack, user: User, api: httpx.Client, role: object) -> None:
+    answer = api.get(ACCOUNTS, headers=bearer(signed(stack, {"sub": str(user.id), "role": role})))
+    assert_problem(answer, 403, "not_a_user")
 
 
 def test_the_scheme_is_not_case_sensitive(user: User) -> None:

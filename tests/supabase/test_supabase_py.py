@@ -11,28 +11,29 @@ from supabase.lib.client_options import SyncClientOptions
 from edge_api.local.stack import Stack
 from edge_api.schemas.account_schemas import GetOrCreateAccountRow, UserAccountResponse
 from supabase import Client, PostgrestAPIError, create_client
+from tests.pacing import PacedTransport
 from tests.support import ACCOUNTS, GET_OR_CREATE, User, stored_accounts
 from tests.target import Target
 
 
+@pytest.fixture(scope="module")
+def connections() -> Iterator[httpx.Client]:
+    with httpx.Client(transport=PacedTransport()) as connections:
+        yield connections
+
+
 @pytest.fixture
-def stranger(stack: Stack) -> Iterator[Client]:
+def stranger(stack: Stack, connections: httpx.Client) -> Client:
     """supabase-py, signed in as nobody."""
-    with httpx.Client() as connections:
-        options = SyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=connections)
-        yield create_client(stack.supabase_url, stack.keys.publishable, options)
+    options = SyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=connections)
+    return create_client(stack.supabase_url, stack.keys.publishable, options)
 
 
 @pytest.fixture
-def client(stack: Stack, stranger: Client, user: User) -> Client:
-    """supabase-py, signed in with the password as a frontend's user is."""
-    if isinstance(stack, Target):
-        stack.need_auth()
-    client = stranger
-    session = client.auth.sign_in_with_password({"email": user.email, "password": user.password})
-    assert session.user is not None
-    assert session.user.id == str(user.id)
-    return client
+def client(stranger: Client, user: User) -> Client:
+    """supabase-py with a user's token."""
+    stranger.postgrest.auth(user.token)
+    return stranger
 
 
 def rows(answer: Any) -> list[dict[str, Any]]:
@@ -44,7 +45,15 @@ def account(data: Any) -> UserAccountResponse:
     return UserAccountResponse.model_validate(data)
 
 
-def test_the_gateway_and_the_api_give_the_same_account(client: Client, user: User) -> None:
+def test_the_gateway_and_the_api_give_the_same_account(stack: Stack, stranger: Client, user: User) -> None:
+    """To one who signs in with the password, as a frontend's user does."""
+    if isinstance(stack, Target):
+        stack.need_auth()
+    client = stranger
+    session = client.auth.sign_in_with_password({"email": user.email, "password": user.password})
+    assert session.user is not None
+    assert session.user.id == str(user.id)
+
     (first,) = rows(client.rpc("get_or_create_account", {}).execute())
     made = GetOrCreateAccountRow.model_validate(first)
     assert made.created is True

@@ -55,7 +55,8 @@ test("an expired session is refreshed before its first call", async () => {
   const client = stranger();
   const events: AuthChangeEvent[] = [];
   client.auth.onAuthStateChange((event) => void events.push(event));
-  const expired = { access_token: given("EXPIRED_TOKEN"), refresh_token: given("REFRESH_TOKEN") };
+  const { refresh_token } = await sessionOf((await signedUp()).client);
+  const expired = { access_token: given("EXPIRED_TOKEN"), refresh_token };
 
   assert.equal((await client.auth.setSession(expired)).error, null);
   assert.ok(events.includes("TOKEN_REFRESHED"));

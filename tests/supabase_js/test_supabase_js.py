@@ -57,7 +57,6 @@ def test_in_node(stack: Stack, user: User, file: Path, subtests: pytest.Subtests
             env={
                 **stack.settings(),
                 "EXPIRED_TOKEN": signed(stack, {"sub": str(user.id), "exp": int(time.time()) - 3600}),
-                "REFRESH_TOKEN": user.refresh_token,
                 "FORGED_TOKEN": signed(stack, {"sub": str(user.id)}, key="x" * 48),
                 "ANONYMOUS_TOKEN": signed(stack, {"sub": str(user.id), "is_anonymous": True}),
                 "DELETED_TOKEN": signed(stack, {"sub": str(uuid4())}),
