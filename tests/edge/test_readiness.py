@@ -2,21 +2,21 @@
 
 import asyncio
 import datetime
-import json
 import math
+import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,8 +37,8 @@ from tests.edge.faults import (
     silent,
 )
 from tests.edge.problems import MARK, assert_problem
-from tests.edge.scripted import READY, Script, answering, scripted_upstream
-from tests.edge.serving import SERVE, log_of, serving
+from tests.edge.scripted import Script, answering, scripted_upstream
+from tests.edge.serving import SERVE, serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
 # What PostgREST or the gateway in front of it responds to the readiness check: the status, the body, what it means.
@@ -59,6 +59,8 @@ CAUSES: Final[dict[str, tuple[int, Any, str]]] = {
     "a gateway without PostgREST": (502, "<html>", "supabase_unreachable"),
     "another server": (200, "<html>", "supabase_unreachable"),
     "another server, without that path": (404, "<html>", "supabase_unreachable"),
+    "one that asks the database first": (401, {"code": "42501"}, "ready"),
+    "one that serves nobody without a token": (401, {"code": "PGRST302"}, "ready"),
 }
 WHILE_SERVING: Final = {
     "no function": "migrations_missing",
@@ -81,12 +83,41 @@ def assert_checked(done: subprocess.CompletedProcess[str], url: str, code: str) 
     assert f"{url}: {code}: " in done.stdout
 
 
-@pytest.mark.parametrize("kind", CAUSES)
-def test_the_check_names_the_cause(kind: str) -> None:
-    status, body, code = CAUSES[kind]
-    with scripted_upstream(answering(status, body)) as upstream:
-        assert_checked(check(upstream.url), upstream.url, code)
-        assert len(upstream.received) == 1
+# The check of several projects by one process: starting one for each would take longer than all else.
+CHECK_ALL: Final = """
+import asyncio, os, sys
+from edge_api.check import check
+from edge_api.settings import Settings
+for url in sys.argv[1:]:
+    settings = Settings.model_validate({"supabase_url": url, "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc"})
+    ready, lines = asyncio.run(check(settings))
+    print(url, ready, lines.partition(f"{url}: ")[2].partition("\\n")[0], flush=True)
+os._exit(0)
+"""
+
+
+def test_the_check_names_the_cause() -> None:
+    with ExitStack() as running:
+        upstreams = {
+            kind: running.enter_context(scripted_upstream(answering(status, body)))
+            for kind, (status, body, _) in CAUSES.items()
+        }
+        urls = {kind: upstream.url for kind, upstream in upstreams.items()}
+        urls |= {"refused": f"http://127.0.0.1:{free_port()}", "no such name": "https://nowhere.invalid"}
+        done = subprocess.run(
+            [sys.executable, "-c", CHECK_ALL, *urls.values()],
+            env={"PATH": os.defpath},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=True,
+        )
+        assert {kind: len(upstream.received) for kind, upstream in upstreams.items()} == dict.fromkeys(CAUSES, 1)
+    said = {url: (ready, *rest) for url, ready, *rest in (line.split(" ", 3) for line in done.stdout.splitlines())}
+    for kind, url in urls.items():
+        code = CAUSES[kind][2] if kind in CAUSES else "supabase_unreachable"
+        expected = ("True", "ready") if code == "ready" else ("False", f"{code}:")
+        assert said[url][:2] == expected, kind
 
 
 def test_a_project_that_is_ready_is_called_ready(stack: Stack) -> None:
@@ -95,43 +126,42 @@ def test_a_project_that_is_ready_is_called_ready(stack: Stack) -> None:
     assert f"{stack.supabase_url}: ready\n" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "code", ["42501", "PGRST302"], ids=["asks the database first", "serves nobody without a token"]
-)
-def test_a_server_that_says_nothing_against_users_is_ready(code: str) -> None:
-    with scripted_upstream(answering(401, {"code": code})) as upstream:
-        assert check(upstream.url).returncode == 0
-
-
-def test_the_log_names_the_cause_while_serving(tmp_path: Path) -> None:
-    with (
-        scripted_upstream() as upstream,
-        serving(tmp_path, upstream.url, KEY) as (url, child),
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, verify=NO_CERTIFICATES) as client,
-    ):
-        for kind in WHILE_SERVING:
-            status, body, _ = CAUSES[kind]
-            upstream.script = answering(status, body)
-            assert client.get(ACCOUNTS).status_code in {502, 503}
-        lines = [json.loads(line) for line in log_of(url, child).splitlines()]
+def test_the_log_names_the_cause_while_serving(edge: Edge) -> None:
+    before = len(edge.lines())
+    for kind in WHILE_SERVING:
+        status, body, _ = CAUSES[kind]
+        edge.upstream.script = answering(status, body)
+        assert edge.client.get(ACCOUNTS).status_code in {502, 503}
+    lines = edge.lines()[before:]
     assert [line["cause"] for line in lines if line["event"] == "Supabase failed"] == list(WHILE_SERVING.values())
 
 
-def test_readiness_names_the_cause_and_follows_it(tmp_path: Path) -> None:
-    with scripted_upstream(READY) as upstream, serving(tmp_path, upstream.url, KEY) as (url, _):
+OUTAGES: Final[list[tuple[Script, str]]] = [
+    (sending(), "supabase_unreachable"),
+    (answering(406, {"code": "PGRST106"}), "schema_not_exposed"),
+    (silent, "supabase_unreachable"),
+    (answering(401, {"code": "PGRST301"}), "tokens_refused"),
+    (error(503, MARK), "supabase_unreachable"),
+]
 
-        def readiness() -> str:
-            answer = httpx.get(f"{url}/readyz", verify=NO_CERTIFICATES)
-            assert answer.status_code == (200 if "code" not in answer.json() else 503)
-            return str(answer.json().get("code", "ready"))
 
-        assert readiness() == "ready"
-        for kind in ("another schema", "another JWT secret"):
-            status, body, code = CAUSES[kind]
-            upstream.script = answering(status, body)
-            eventually(lambda expected=code: readiness() == expected)  # type: ignore[misc]
-        upstream.script = READY
-        eventually(lambda: readiness() == "ready")
+def test_readiness_follows_an_outage_and_its_end(edge: Edge) -> None:
+    def readiness() -> str:
+        answer = edge.client.get("/readyz")
+        code = str(answer.json().get("code", "ready"))
+        if code == "ready":
+            assert answer.status_code == 200
+        else:
+            assert_problem(answer, 503, code)
+        return code
+
+    eventually(lambda: readiness() == "ready")
+    for script, code in OUTAGES:
+        edge.upstream.script = script
+        eventually(lambda expected=code: readiness() == expected)  # type: ignore[misc]
+        assert edge.client.get("/healthz").status_code == 200
+    edge.upstream.script = healthy
+    eventually(lambda: readiness() == "ready")
 
 
 def test_it_is_ready_while_all_connections_are_in_use(tmp_path: Path) -> None:
@@ -175,27 +205,6 @@ def test_readiness_costs_supabase_a_call_a_second_whoever_asks(edge: Edge) -> No
     assert all("authorization" not in request.headers for request in edge.upstream.received)
 
 
-NOT_READY: Final[dict[str, Script]] = {
-    "closed": sending(),
-    "silent": silent,
-    "503": error(503, MARK),
-}
-
-
-@pytest.mark.parametrize("outage", NOT_READY)
-def test_readiness_follows_an_outage_and_its_end(edge: Edge, outage: str) -> None:
-    def readiness() -> int:
-        return edge.client.get("/readyz").status_code
-
-    eventually(lambda: readiness() == 200)
-    edge.upstream.script = NOT_READY[outage]
-    eventually(lambda: readiness() == 503)
-    assert_problem(edge.client.get("/readyz"), 503, "supabase_unreachable")
-    assert edge.client.get("/healthz").status_code == 200
-    edge.upstream.script = healthy
-    eventually(lambda: readiness() == 200)
-
-
 def test_the_readiness_check_leaves_no_error_in_the_databases_log(stack: Stack) -> None:
     (log,) = [child.log for child in stack.children if "ostgre" in child.name]
     before = len(log.read_text())
@@ -203,12 +212,12 @@ def test_the_readiness_check_leaves_no_error_in_the_databases_log(stack: Stack) 
     assert "ERROR" not in log.read_text()[before:]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_the_health_checks_take_head(tmp_path: Path, path: str) -> None:
-    with scripted_upstream(READY) as upstream, serving(tmp_path, upstream.url, KEY) as (url, _):
-        answer = httpx.head(f"{url}{path}", verify=NO_CERTIFICATES)
+def test_the_health_checks_take_head(edge: Edge) -> None:
+    for path in ("/healthz", "/readyz"):
+        eventually(lambda of=path: edge.client.get(of).status_code == 200)  # type: ignore[misc]
+        answer = edge.client.head(path)
         assert (answer.status_code, answer.content) == (200, b"")
-        refused = httpx.post(f"{url}{path}", verify=NO_CERTIFICATES)
+        refused = edge.client.post(path)
         assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
@@ -250,13 +259,6 @@ def with_a_certificate_of_nobody(folder: Path) -> Iterator[str]:
 def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path) -> None:
     with with_a_certificate_of_nobody(tmp_path) as url:
         assert_checked(check(url), url, "certificate_untrusted")
-
-
-@pytest.mark.parametrize(
-    "url", [f"http://127.0.0.1:{free_port()}", "https://nowhere.invalid"], ids=["refused", "no such name"]
-)
-def test_what_cannot_be_reached_is_named(url: str) -> None:
-    assert_checked(check(url), url, "supabase_unreachable")
 
 
 def test_what_does_not_respond_in_time_is_named() -> None:
