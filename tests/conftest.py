@@ -19,7 +19,7 @@ from tests.support import NO_CERTIFICATES, User, Users
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     fuzzing = parser.getgroup("fuzzing")
-    fuzzing.addoption("--fuzz-cases", type=int, default=120, metavar="N", help="cases for each operation of the API")
+    fuzzing.addoption("--fuzz-cases", type=int, default=40, metavar="N", help="cases for each operation of the API")
     fuzzing.addoption("--fuzz-seed", type=int, default=0, metavar="N", help="what the cases are made from")
     parser.addoption("--soak", type=float, metavar="SECONDS", help="also run tests/soak, each for so long")
 

@@ -90,7 +90,7 @@ def caddy(*upstreams: str, wait: bool = True, **settings: str) -> Iterator[Front
         try:
             yield Front(port, ssl.create_default_context(cafile=authority), child)
         finally:
-            child.stop(grace_seconds=5)
+            child.stop(grace_seconds=1)  # it would wait for connections that a test has left
     finally:
         shutil.rmtree(folder)
 

@@ -200,7 +200,7 @@ def test_users_see_and_change_their_own_account_only_whatever_they_do(
                 derandomize=True,
                 phases=[Phase.generate],  # making a failure shorter takes minutes, and 20 steps can be read
                 deadline=None,
-                max_examples=20,
+                max_examples=10,
                 stateful_step_count=20,
                 suppress_health_check=[HealthCheck.too_slow],
             ),
@@ -328,7 +328,7 @@ def assert_all_have_exactly_their_own(crowd: Crowd, api: httpx.Client) -> None:
 def test_of_many_users_who_call_and_give_up_at_random_each_gets_their_own_answers(
     stack: Stack, crowd: Crowd, api: httpx.Client
 ) -> None:
-    asyncio.run(crowd.soak(stack.api_url, calls=3000))
+    asyncio.run(crowd.soak(stack.api_url, calls=1000))
     assert set(crowd.outcomes) == {200, "cancelled", "timed out"}
     assert len(crowd.accounts) == len(crowd.tokens)
     assert_all_have_exactly_their_own(crowd, api)
@@ -343,7 +343,7 @@ def test_answers_are_not_mixed_up_either_where_the_edge_gives_up_too(
         "EDGE_UPSTREAM_WAITING": "32",
     }
     with serving(tmp_path, stack.supabase_url, stack.keys.publishable, **settings) as (url, child):
-        asyncio.run(crowd.soak(url, calls=1500))
+        asyncio.run(crowd.soak(url, calls=600))
         assert set(crowd.outcomes) <= {200, 503, 504, "cancelled", "timed out"}
         assert crowd.outcomes[503] + crowd.outcomes[504]  # there is room for 48 of the 64 callers
         assert '"status":500' not in log_of(url, child)

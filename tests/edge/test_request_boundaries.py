@@ -26,20 +26,18 @@ INTERNAL: Final = ["/healthz", "/readyz", "/openapi.json", "/docs", "/docs/asset
 
 
 @pytest.mark.parametrize("path", PUBLIC + INTERNAL)
-@pytest.mark.parametrize("method", [HTTPMethod.HEAD, HTTPMethod.OPTIONS, HTTPMethod.TRACE])
-def test_a_method_that_is_nobodys_is_harmless_everywhere(
-    front: Front, stack: Stack, owner: User, path: str, method: HTTPMethod
-) -> None:
+def test_a_method_that_is_nobodys_is_harmless_everywhere(front: Front, stack: Stack, owner: User, path: str) -> None:
     before = stored_accounts(stack, owner.id)
-    to_head = method is HTTPMethod.HEAD
     with Connection(front) as connection:
-        connection.send(request(owner.token, method.encode(), path.encode(), b"X-Evil: evil"))
-        answer = connection.answer(to_head=to_head)
-        assert answer.status == (405 if path in PUBLIC else 404)
-        assert_refusal(answer, stack, owner, to_head=to_head)
-        assert b"evil" not in answer.body.lower() + repr(answer.headers).encode().lower()
-        connection.send(NEXT)  # a body too many would be in its way
-        assert connection.answer().json()["code"] == "missing_token"
+        for method in (HTTPMethod.HEAD, HTTPMethod.OPTIONS, HTTPMethod.TRACE):
+            to_head = method is HTTPMethod.HEAD
+            connection.send(request(owner.token, method.encode(), path.encode(), b"X-Evil: evil"))
+            answer = connection.answer(to_head=to_head)
+            assert answer.status == (405 if path in PUBLIC else 404)
+            assert_refusal(answer, stack, owner, to_head=to_head)
+            assert b"evil" not in answer.body.lower() + repr(answer.headers).encode().lower()
+            connection.send(NEXT)  # a body too many would be in its way
+            assert connection.answer().json()["code"] == "missing_token"
     assert stored_accounts(stack, owner.id) == before
 
 
@@ -135,7 +133,9 @@ def _smuggled(owner: User) -> bytes:
     return request(owner.token, b"GET", LIST, b"X-Request-ID: the-attackers")
 
 
-# What makes two servers differ about where a request ends: the fields, and what comes before the smuggled request.
+# What makes two servers differ about where a request ends: the fields, and what comes before the smuggled request. One
+# that leaves the server waiting for more is not waited for here.
+WAITED_FOR: Final = "a bare line feed in chunks"
 AMBIGUOUS: dict[str, tuple[tuple[bytes, ...], bytes]] = {
     "an upgrade": ((UPGRADE, b"Upgrade: h2c"), b""),
     "an upgrade with a length": ((UPGRADE, b"Upgrade: h2c", b"Content-Length: 5"), b"hello"),
@@ -146,7 +146,7 @@ AMBIGUOUS: dict[str, tuple[tuple[bytes, ...], bytes]] = {
     "chunked twice": ((CHUNKED, CHUNKED), b"0\r\n\r\n"),
     "chunked, obscured": ((b"Transfer-Encoding: \x0bchunked", b"Content-Length: 5"), b"0\r\n\r\n"),
     "a bare line feed": ((b"X-A: b\nContent-Length: 500",), b""),
-    "a bare line feed in chunks": ((CHUNKED,), b"0\n\n"),
+    WAITED_FOR: ((CHUNKED,), b"0\n\n"),
     "a trailer": ((CHUNKED,), b"0\r\nContent-Length: 500\r\n\r\n"),
     "a body of GET": ((b"Content-Length: 0",), b""),
 }
@@ -163,8 +163,8 @@ def test_what_is_smuggled_is_never_answered_to_another(front: Front, owner: User
             answer = victim.get(ACCOUNTS, headers={"X-Request-ID": f"the-victims-{number}"})
             assert answer.headers["X-Request-ID"] == f"the-victims-{number}"
             assert [account["user_id"] for account in answer.json()["accounts"]] == [str(stranger.id)]
-        first = attacker.answer()
-        assert first.status in {200, 400, 413, 415, 422, 501}
+        if kind != WAITED_FOR:
+            assert attacker.answer().status in {200, 400, 413, 415, 422, 501}
 
 
 def test_each_request_reaches_the_service_on_a_connection_of_its_own(front: Front, owner: User) -> None:

@@ -2,8 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -75,44 +74,26 @@ def test_an_answer_that_cannot_be_used_is_502(edge: Edge, fault: str) -> None:
     assert received == 1
 
 
+# Some are other types that could be taken for the right ones with some good will.
 WRONG: Final[dict[str, tuple[object, ...]]] = {
     "id": (None, 1, 1.5, True, "", "kilroy", [ACCOUNT_ID], {}),
     "user_id": (None, 1, 1.5, False, "", "kilroy", [USER_ID], {}),
-    "account_name": (None, 1, 1.5, True, ["Mine"], {"is": "Mine"}),
-    "is_active": (None, 2, 1.5, "", "kilroy", [True], {}),
-    "created_at": (None, True, "", "kilroy", "2026-11-23", "2026-11-23T18:56:19", "infinity", ["now"], {}),
-    "updated_at": (None, False, "", "kilroy", "2026-11-23", "2026-11-23T18:56:19", "-infinity", [], {}),
-}
-# Other types, that could be taken for the right ones with some good will.
-NEARLY_RIGHT: Final[dict[str, tuple[object, ...]]] = {
-    "is_active": (1, 0, "true", "yes"),
-    "created_at": (1_790_000_000, 1_790_000_000.5),
-    "updated_at": (1_790_000_000, 1_790_000_000.5),
-    "account_name": ("\ud800",),  # no character, and so not text
+    "account_name": (None, 1, 1.5, True, ["Mine"], {"is": "Mine"}, "\ud800"),
+    "is_active": (None, 0, 1, 2, 1.5, "", "kilroy", "true", "yes", [True], {}),
+    "created_at": (None, True, "", "kilroy", "2026-11-23", "2026-11-23T18:56:19", "infinity", ["now"], {}, 1.79e9),
+    "updated_at": (None, False, "", "kilroy", "2026-11-23", "2026-11-23T18:56:19", "-infinity", [], {}, 1_790_000_000),
+    "created": (None, 1, 2, "", "true", "kilroy", [False], {}),
 }
 
 
-def _columns(table: Mapping[str, tuple[object, ...]]) -> list[Any]:
-    return [
-        pytest.param(column, value, id=f"{column}={json.dumps(value)}")
-        for column, values in table.items()
-        for value in values
-    ]
-
-
-@pytest.mark.parametrize(("column", "value"), _columns(WRONG) + _columns(NEARLY_RIGHT))
-def test_a_column_of_another_type_is_502(edge: Edge, column: str, value: object) -> None:
+@pytest.mark.parametrize("column", WRONG)
+def test_a_column_of_another_type_is_502(edge: Edge, column: str) -> None:
     call = CALLS["get or create"]
-    answer, received = edge.with_fault(call, answering(200, call.with_row({column: value})))
-    assert_problem(answer, 502, "bad_upstream")
-    assert received == 1
-
-
-@pytest.mark.parametrize("value", [None, 1, 2, "", "true", "kilroy", [False], {}], ids=json.dumps)
-def test_a_created_of_another_type_is_502(edge: Edge, value: object) -> None:
-    call = CALLS["get or create"]
-    answer, _ = edge.with_fault(call, answering(200, call.with_row({"created": value})))
-    assert_problem(answer, 502, "bad_upstream")
+    for value in WRONG[column]:
+        answer, received = edge.with_fault(call, answering(200, call.with_row({column: value})))
+        assert answer.status_code == 502, value
+        assert_problem(answer, 502, "bad_upstream")
+        assert received == 1
 
 
 @pytest.mark.parametrize("column", ROW_AND_CREATED)
