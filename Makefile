@@ -2,17 +2,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# A PYTHON that is named is the one to use: .venv is made anew if it has another.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(shell $(PYTHON) -V),$(shell $(BIN)/python -V 2>/dev/null))
+$(shell rm -f .venv/installed)
+endif
+endif
+
 # The machine's certificate store is what a company's proxy is known to.
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1
 
-.PHONY: help dev test types screenshots soak bench bench-sql lint format mutants lock reset clean
+.PHONY: help dev check test types screenshots soak bench bench-sql lint format mutants lock reset clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 dev: .venv/installed node_modules/installed ## start everything on 127.0.0.1 and stay in the foreground
 	@exec $(BIN)/python -m edge_api.local dev
+
+check: lint node_modules/installed ## before each commit: lint, and the tests that are fast (1 min)
+	@exec $(BIN)/python -m pytest -m "not slow"
 
 test: .venv/installed node_modules/installed ## run the whole suite against a throw-away stack
 	@exec $(BIN)/python -m pytest
@@ -36,7 +46,7 @@ lint: .venv/installed ## ruff, mypy, sqlfluff, squawk
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --disable-progress-bar supabase sql edge_api
+	$(BIN)/sqlfluff lint --processes 0 --disable-progress-bar supabase sql edge_api
 	$(BIN)/squawk supabase/migrations/*.sql
 
 format: .venv/installed ## put the code into its standard form

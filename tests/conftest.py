@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import httpx
 import psycopg
@@ -15,6 +16,24 @@ from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
 from tests import target
 from tests.support import NO_CERTIFICATES, User, Users
+
+# Folders and modules whose tests are slow.
+SLOW: Final = {
+    *("deploy", "local", "page", "soak", "supabase_js", "verify"),
+    *(
+        "test_advisors",
+        "test_example_account_credentials",
+        "test_example_adopt_user_accounts",
+        "test_generated_types",
+        "test_migrations",
+        "test_mutants",
+    ),
+    *("test_plans", "test_projects_own_migrations", "test_races", "test_schemas_agree", "test_verify"),
+    *("test_embedding", "test_frontend"),
+    *("test_failures_real", "test_fuzz", "test_hostile_input", "test_log_lines", "test_log_output", "test_logs"),
+    *("test_mix_ups", "test_production", "test_proxy", "test_readiness", "test_request_boundaries", "test_restarts"),
+    *("test_serve", "test_slow_clients", "test_surroundings", "test_telemetry"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,9 +47,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.name == "soak" and not config.getoption("--soak") else None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: half of the time is spent waiting."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if target.is_named():
-        for item in items:
+    for item in items:
+        if not SLOW.isdisjoint(item.path.relative_to(Path(__file__).parent).with_suffix("").parts):
+            item.add_marker(pytest.mark.slow)
+        if target.is_named():
             item.add_marker(pytest.mark.timeout(300))  # its Auth may have to be waited for
 
 
