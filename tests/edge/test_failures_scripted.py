@@ -354,7 +354,12 @@ def test_faults_of_all_calls_at_once_leave_all_connections_usable(edge: Edge) ->
 
 
 def test_nothing_of_a_fault_is_logged(edge: Edge) -> None:
-    faults = (answering(200, f"<html>{MARK}</html>"), error(500, {"code": MARK, "message": MARK}), sending())
+    faults = (
+        answering(200, f"<html>{MARK}</html>"),
+        answering(200, f'["{MARK}'.encode() + b'\xff"]'),
+        error(500, {"code": MARK, "message": MARK}),
+        sending(),
+    )
     for fault in faults:
         edge.with_fault(CALLS["create"], fault)
     edge.with_fault(CALLS["list"], answering(200, [{**ROW, "account_name": {"is": MARK}}]))

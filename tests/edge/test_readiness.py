@@ -120,12 +120,6 @@ def test_the_check_names_the_cause() -> None:
         assert said[url][:2] == expected, kind
 
 
-def test_a_project_that_is_ready_is_called_ready(stack: Stack) -> None:
-    done = check(stack.supabase_url, stack.keys.publishable)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"{stack.supabase_url}: ready\n" in done.stdout
-
-
 def test_the_log_names_the_cause_while_serving(edge: Edge) -> None:
     before = len(edge.lines())
     for kind in WHILE_SERVING:

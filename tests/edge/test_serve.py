@@ -106,16 +106,12 @@ def test_where_the_upstream_is_down_the_process_lives_and_is_not_ready(cut_off: 
 def test_a_wrong_publishable_key_is_the_operators_problem_not_the_users(
     tmp_path: Path, stack: Stack, user: User
 ) -> None:
-    with serving(tmp_path, stack.supabase_url, "sb_publishable_wrong") as (url, _):
-        answer = httpx.get(f"{url}/api/accounts", headers={"Authorization": f"Bearer {user.token}"})
+    with serving(tmp_path, stack.supabase_url, "sb_publishable_wrong") as (url, child):
+        headers = {"Authorization": f"Bearer {user.token}"}
+        answer = httpx.get(f"{url}/api/accounts", headers=headers, verify=NO_CERTIFICATES)
         assert (answer.status_code, answer.json()["code"]) == (502, "bad_upstream")
-        ready = httpx.get(f"{url}/readyz")
+        ready = httpx.get(f"{url}/readyz", verify=NO_CERTIFICATES)
         assert (ready.status_code, ready.json()["code"]) == (503, "publishable_key_refused")
-
-
-def test_serve_ends_with_0_when_asked_to(tmp_path: Path, stack: Stack) -> None:
-    with serving(tmp_path, stack.supabase_url, stack.keys.publishable) as (url, child):
-        assert httpx.get(f"{url}/readyz").status_code == 200
         child.stop(grace_seconds=10)
         assert child.exit_code() == 0
 
@@ -162,9 +158,11 @@ def test_an_address_in_use_is_named_in_one_line() -> None:
     assert "EDGE_API_PORT" in line
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize(("host", "families"), [("::", {"127.0.0.1", "[::1]"}), ("127.0.0.1", {"127.0.0.1"})])
-def test_it_listens_where_it_is_told_to(tmp_path: Path, host: str, families: set[str], processes: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "processes", "families"),
+    [("::", "1", {"127.0.0.1", "[::1]"}), ("::", "2", {"127.0.0.1", "[::1]"}), ("127.0.0.1", "1", {"127.0.0.1"})],
+)
+def test_it_listens_where_it_is_told_to(tmp_path: Path, host: str, processes: str, families: set[str]) -> None:
     settings = {"EDGE_API_HOST": host, "EDGE_API_WORKERS": processes}
     with serving(tmp_path, f"http://127.0.0.1:{free_port()}", "sb_publishable_abc", **settings) as (url, _):
         port = url.rpartition(":")[2]
