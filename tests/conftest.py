@@ -23,6 +23,7 @@ SLOW: Final = {
     *(
         "test_advisors",
         "test_example_account_credentials",
+        "test_example_adopt_refusals",
         "test_example_adopt_user_accounts",
         "test_generated_types",
         "test_migrations",

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from edge_api.embedded.postgres import postgres_version
-from tests.database.project import Project, run_project
+from edge_api.verify import wanted
+from tests.database.adopted import USERS
+from tests.database.adoption import Adoption
+from tests.database.project import REMOVE, Project, run_project
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,17 @@ def clone(project: Project) -> Iterator[str]:
     """The name of a database of this test's own."""
     with project.clone() as name:
         yield name
+
+
+@pytest.fixture
+def adoption(project: Project, clone: str) -> Iterator[Adoption]:
+    with project.connect(clone) as connection:
+        connection.execute(REMOVE)
+        connection.execute(USERS)
+        yield Adoption(project, clone, connection)
+
+
+@pytest.fixture(scope="session")
+def expected(project: Project) -> wanted.Wanted:
+    with project.connect("template1") as connection:
+        return wanted.build(wanted.nearest_version(connection.info.server_version))
