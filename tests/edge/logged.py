@@ -12,7 +12,8 @@ from uuid import uuid4
 
 import jwt
 
-from edge_api.embedded.processes import Child, accepts_connections, free_port
+from edge_api.embedded.processes import Child
+from tests.edge.serving import serving
 
 # `edge-api serve` as it is, its application with some routes more.
 MORE_ROUTES = """
@@ -100,21 +101,6 @@ def requests_in(log: Path, count: int) -> list[dict[str, Any]]:
 @contextmanager
 def serving_more(folder: Path, routes: str, supabase_url: str, **settings: str) -> Iterator[tuple[str, Child]]:
     """Like `serving`, with the routes that the function `add_to(app)` of a piece of Python adds."""
-    port = free_port()
-    child = Child(
-        "the API with more routes",
-        [sys.executable, "-c", MORE_ROUTES, routes],
-        log=folder / "api.log",
-        cwd=folder,
-        env={
-            "SUPABASE_URL": supabase_url,
-            "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc",
-            "EDGE_API_PORT": str(port),
-            **settings,
-        },
-    )
-    try:
-        child.wait_until(lambda: accepts_connections(port), seconds=30)
-        yield f"http://127.0.0.1:{port}", child
-    finally:
-        child.stop(grace_seconds=5)
+    command = [sys.executable, "-c", MORE_ROUTES, routes]
+    with serving(folder, supabase_url, "sb_publishable_abc", command=command, **settings) as running:
+        yield running

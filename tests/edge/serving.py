@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.embedded.processes import Child, accepts_connections, free_port
+from edge_api.embedded.processes import Child, accepts_connections, on_free_port
 from edge_api.settings import Settings
 from tests.support import NO_CERTIFICATES
 
@@ -27,23 +27,44 @@ def read(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settin
     return Settings.from_environment()
 
 
+def is_up(pid: int, port: int) -> bool:
+    """Whether it accepts connections there: it, and no other program that took the port meanwhile."""
+    if not accepts_connections(port):
+        return False
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it ends just now
+        listening = (each for each in psutil.Process(pid).net_connections() if each.status == psutil.CONN_LISTEN)
+        return any(each.laddr.port == port for each in listening)
+    return False
+
+
 @contextmanager
-def serving(folder: Path, supabase_url: str, key: str, **settings: str) -> Iterator[tuple[str, Child]]:
-    port = free_port()
-    child = Child(
-        "the API",
-        SERVE,
-        log=folder / "api.log",
-        cwd=folder,
-        env={
-            "SUPABASE_URL": supabase_url,
-            "SUPABASE_PUBLISHABLE_KEY": key,
-            "EDGE_API_PORT": str(port),
-            **settings,
-        },
-    )
+def serving(
+    folder: Path, supabase_url: str, key: str, *, command: Sequence[str] = SERVE, **settings: str
+) -> Iterator[tuple[str, Child]]:
+    """Run `edge-api serve`, or another command that serves, on a free port; yields its address."""
+
+    def start(port: int) -> Child:
+        child = Child(
+            "the API",
+            command,
+            log=folder / "api.log",
+            cwd=folder,
+            env={
+                "SUPABASE_URL": supabase_url,
+                "SUPABASE_PUBLISHABLE_KEY": key,
+                "EDGE_API_PORT": str(port),
+                **settings,
+            },
+        )
+        try:
+            child.wait_until(lambda: is_up(child.pid, port), seconds=30)
+        except BaseException:
+            child.stop(grace_seconds=5)
+            raise
+        return child
+
+    child, port = on_free_port(None, start)
     try:
-        child.wait_until(lambda: accepts_connections(port), seconds=30)
         yield f"http://127.0.0.1:{port}", child
     finally:
         child.stop(grace_seconds=5)

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from edge_api import logs, server
-from edge_api.embedded.processes import accepts_connections, free_port
-from tests.edge.serving import SERVE
+from edge_api.embedded.processes import free_port
+from tests.edge.serving import SERVE, is_up
 from tests.support import NO_CERTIFICATES
 
 MORE_THAN_A_PIPE_HOLDS = 600  # lines of 200 bytes; a pipe holds 64 KiB
@@ -38,7 +38,7 @@ def serving_to(output: int, *command: str, **settings: str) -> Iterator[tuple[ht
     ) as process:
         try:
             deadline = time.monotonic() + 30
-            while not accepts_connections(port):
+            while not is_up(process.pid, port):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.02)

@@ -136,20 +136,20 @@ def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path,
     released = threading.Event()
 
     async def held(received: Received, writer: asyncio.StreamWriter) -> None:
-        await asyncio.to_thread(released.wait, 20)
+        await asyncio.to_thread(released.wait, 40)
         await healthy(received, writer)
 
     request = f"POST {GET_OR_CREATE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     with (
         scripted_upstream(held) as upstream,
-        serving(tmp_path, upstream.url, KEY, EDGE_API_WORKERS=processes) as (url, child),
+        serving(tmp_path, upstream.url, KEY, EDGE_API_WORKERS=processes, EDGE_UPSTREAM_TIMEOUT="40") as (url, child),
     ):
         port = int(url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=40) as connection:
             connection.sendall(request)
             child.wait_until(lambda: len(upstream.received) == 1, seconds=20)
             psutil.Process(child.pid).terminate()
-            child.wait_until(lambda: not accepts_connections(port), seconds=10)
+            child.wait_until(lambda: not accepts_connections(port), seconds=30)
             released.set()
             answer = b""
             while piece := connection.recv(65536):
