@@ -18,7 +18,7 @@ from structlog.stdlib import get_logger
 
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, InvalidField, Kind
-from edge_api.logs import error_without_message
+from edge_api.logs import without_message
 from edge_api.problems import problem_response, request_id_of, response_headers
 
 logger = get_logger(__name__)
@@ -100,8 +100,8 @@ def _translated(problem: Exception, request_id: str) -> ApiError:
     if isinstance(problem, RequestValidationError):  # `input` and `ctx` are left out: they repeat what was sent
         fields = (InvalidField(loc=error["loc"], msg=error["msg"], type=error["type"]) for error in problem.errors())
         return ApiError(Kind.INVALID_REQUEST, *fields)
-    places = error_without_message(None, "error", {"exc_info": problem})["exception"]  # a host's log might have more
-    logger.error("crash", request_id=request_id, places=places)
+    # a host's configuration of structlog might log the message as well
+    logger.error("crash", request_id=request_id, exception=without_message(problem))
     return ApiError(Kind.INTERNAL_ERROR)
 
 
