@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from edge_api import __version__, docs, telemetry
-from edge_api.middleware import RequestMiddleware, UnhandledErrorMiddleware, on_http_exception
+from edge_api.middleware import RequestMiddleware, on_http_exception
 from edge_api.routers.accounts import accounts_router
 from edge_api.routers.health import health_router
 from edge_api.settings import Settings
@@ -52,7 +52,6 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect would be built from the Host header
         exception_handlers={HTTPException: on_http_exception},
     )
-    app.add_middleware(UnhandledErrorMiddleware)
     if settings.edge_cors_origins:
         app.add_middleware(
             CORSMiddleware,
