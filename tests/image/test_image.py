@@ -95,7 +95,7 @@ def test_wrong_settings_end_it(image: Path) -> None:
 def test_an_account_is_created_through_caddy(image: Path, tmp_path: Path, stack: Stack, user: User) -> None:
     headers = {"Authorization": f"Bearer {user.token}"}
     with (
-        serving(image, tmp_path, stack, EDGE_TRUSTED_PROXIES="127.0.0.1") as (port, _),
+        serving(image, tmp_path, stack) as (port, child),
         caddy(f"127.0.0.1:{port}") as front,
         front.client(headers=headers) as client,
     ):
@@ -103,6 +103,7 @@ def test_an_account_is_created_through_caddy(image: Path, tmp_path: Path, stack:
         assert (created.status_code, client.post(GET_OR_CREATE).json()["created"]) == (201, False)
         assert client.get(created.headers["Location"]).json() == created.json()
         assert client.get("/readyz").status_code == 404
+        child.wait_until(lambda: f'"user_id":"{user.id}"' in child.log.read_text(), seconds=20)
     ((stored_id, owner, *_),) = stored_accounts(stack, user.id)
     assert (str(stored_id), owner) == (created.json()["id"], user.id)
 
