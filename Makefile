@@ -53,11 +53,18 @@ lock: .venv/installed ## pin the newest versions that pyproject.toml and package
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
-		--python-version 3.11 --constraint requirements.lock --extra metrics --extra otel --extra verify \
+		--python-version 3.11 --constraint requirements.lock --extra metrics --extra otel \
 		pyproject.toml --output-file deploy/requirements.lock
+	echo hatchling | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --constraint requirements.lock - --output-file deploy/build.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --constraint requirements.lock .ci/requirements.in --output-file .ci/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --constraint requirements.lock bench/requirements.in --output-file bench/requirements.lock
-	$(BIN)/python -m edge_api.local npm install --package-lock-only
+	@# in a folder of its own: beside node_modules, npm notes what is installed there, which is this machine's binaries alone
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cp package.json .npmrc "$$folder"; \
+		$(BIN)/python -m edge_api.local npm install --package-lock-only --prefix "$$folder"; \
+		cp "$$folder/package-lock.json" package-lock.json
 	@# npm notes where to donate; a lock of ours names packages and hashes only
 	@$(BIN)/python -c 'import json, pathlib; file = pathlib.Path("package-lock.json"); lock = json.loads(file.read_text()); \
 		[package.pop("funding", None) for package in lock["packages"].values()]; \
@@ -86,7 +93,7 @@ clean: ## remove what was installed
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r bench/requirements.lock
 	@touch $@
 
-# "install" and not "ci": the lock names the command-line tool's binary for Linux on x86-64 only, which "ci" refuses.
+# "install" and not "ci", which refuses a lock that does not have this machine's binaries: SECURITY.md, "Not pinned".
 node_modules/installed: package.json package-lock.json .npmrc | .venv/installed
 	@echo "Installing the node packages into node_modules"
 	@$(BIN)/python -m edge_api.local npm install --no-save --loglevel=error

@@ -22,10 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzzing.addoption("--fuzz-cases", type=int, default=120, metavar="N", help="cases for each operation of the API")
     fuzzing.addoption("--fuzz-seed", type=int, default=0, metavar="N", help="what the cases are made from")
     parser.addoption("--soak", type=float, metavar="SECONDS", help="also run tests/soak, each for so long")
+    parser.addoption(
+        "--image", type=Path, metavar="COMMAND", help="also run tests/image: what runs the image (.ci/image)"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    return True if collection_path.name == "soak" and not config.getoption("--soak") else None
+    is_unasked = collection_path.name in {"soak", "image"} and not config.getoption(f"--{collection_path.name}")
+    return True if is_unasked else None
 
 
 def pytest_report_header() -> str:

@@ -135,8 +135,8 @@ def exported(tmp_path: Path) -> dict[str, set[str]]:
 
 
 def test_the_dashboard_the_alerts_and_the_docs_speak_of_metrics_that_there_are(tmp_path: Path) -> None:
-    dashboard = json.loads((PROJECT / "ops" / "grafana" / "edge-api.json").read_text())
-    alerts = yaml.safe_load((PROJECT / "ops" / "prometheus" / "alerts.yml").read_text())
+    dashboard = json.loads((PROJECT / "deploy" / "grafana" / "edge-api.json").read_text())
+    alerts = yaml.safe_load((PROJECT / "deploy" / "prometheus" / "alerts.yml").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     rules = [rule for group in alerts["groups"] for rule in group["rules"]]
     queries += [rule["expr"] for rule in rules]
