@@ -5,9 +5,11 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 from edge_api import __version__
 
@@ -22,8 +24,7 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
     """
     _open_standard_streams()
     # uvicorn finishes what is under way, then raises the signal again for the handler that was there before it
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+    _handle_stop_signals(_exit)
     from edge_api import server  # noqa: PLC0415
     from edge_api.settings import InvalidSettingsError, Settings  # noqa: PLC0415
 
@@ -33,6 +34,7 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
             raise InvalidSettingsError("EDGE_METRICS_PORT: needs more packages: pip install 'edge-api[metrics]'")
         if not check:
             server.serve(settings, factory or server.APPLICATION)
+            _handle_stop_signals(signal.SIG_IGN)
             return 0
     except InvalidSettingsError as error:
         print(f"edge-api: cannot start with these settings\n{error}", file=sys.stderr)
@@ -47,6 +49,17 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
         print(lines, flush=True)
     # a thread of the HTTP client outlives it, cannot be waited for, and aborts an interpreter that ends by itself
     os._exit(0 if ready else 1)
+
+
+def _handle_stop_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # a second signal would raise in the middle of an exit handler, or end the interpreter's own end with -15
+    _handle_stop_signals(signal.SIG_IGN)
+    sys.exit(0)
 
 
 def _open_standard_streams() -> None:
