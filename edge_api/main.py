@@ -27,8 +27,11 @@ _CORS_HEADERS: Final = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application for the Supabase project that `settings` name. Connects to nothing before it is started."""
+def create_app(settings: Settings, *, cors_origin_regex: str | None = None) -> FastAPI:
+    """The application for the Supabase project that `settings` name. Connects to nothing before it is started.
+
+    Pages of an origin that `cors_origin_regex` matches whole may call it, besides those that the settings name.
+    """
     observers = telemetry.observers(settings)
     supabase = telemetry.observed(observers)(settings) if observers else Supabase(settings)
 
@@ -53,10 +56,11 @@ def create_app(settings: Settings) -> FastAPI:
         exception_handlers={HTTPException: on_http_exception},
     )
     app.add_middleware(UnhandledErrorMiddleware)
-    if settings.edge_cors_origins:
+    if settings.edge_cors_origins or cors_origin_regex:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.edge_cors_origins,
+            allow_origin_regex=cors_origin_regex,
             allow_methods=["GET", "POST", "PATCH"],
             allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
             expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],

@@ -57,12 +57,12 @@ async def _write_last_lines(_app: FastAPI) -> AsyncIterator[None]:
     logs.flush()
 
 
-def application() -> FastAPI:
+def application(*, cors_origin_regex: str | None = None) -> FastAPI:
     """Create the application from the environment, and configure its logs. Each worker process calls this."""
     _end_with_parent()
     settings = Settings.from_environment()
     logs.configure(level=settings.edge_log_level, log_format=settings.edge_log_format)
-    app = create_app(settings)
+    app = create_app(settings, cors_origin_regex=cors_origin_regex)
     app.include_router(APIRouter(lifespan=_write_last_lines))
     return app
 

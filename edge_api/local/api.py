@@ -13,13 +13,15 @@ from edge_api.embedded.packages import PROJECT
 from edge_api.settings import Settings
 
 APPLICATION: Final = "edge_api.local.api:application"
+# A frontend's own development server, at whatever port it has
+_LOOPBACK_ORIGIN: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _PAGE: Final = Path(__file__).with_name("page")
 _SUPABASE_JS: Final = PROJECT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"
 
 
 def application() -> FastAPI:
     """The application that the environment asks for, with the page."""
-    app = server.application()
+    app = server.application(cors_origin_regex=_LOOPBACK_ORIGIN)
     settings = Settings.from_environment()
     headers = {
         # all of it from here, nothing inline, and calls to the API and to Supabase only

@@ -23,6 +23,7 @@ from tests.support import ACCOUNTS, GET_OR_CREATE
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]
 PASSWORD = "correct horse battery"
+NAMED_ORIGIN = "https://app.example.com"
 
 
 class Dev:
@@ -105,7 +106,12 @@ def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Dev]
 @pytest.fixture(scope="module")
 def dev(state_folders: Callable[[], Path]) -> Iterator[Dev]:
     """One for those that leave it running."""
-    with running(DEV, new_environment(state_folders())) as dev:
+    environment = {
+        **new_environment(state_folders()),
+        "EDGE_CORS_ORIGINS": NAMED_ORIGIN,
+        "EDGE_CORS_HEADERS": "X-Tenant",
+    }
+    with running(DEV, environment) as dev:
         yield dev
 
 
@@ -189,6 +195,34 @@ def test_the_official_cli_needs_no_node_of_the_machines(dev: Dev, tmp_path: Path
     assert "up to date" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("origin", "may_call"),
+    [
+        (NAMED_ORIGIN, True),
+        ("http://localhost:5173", True),
+        ("https://localhost", True),
+        ("http://127.0.0.1:3000", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost.example.com:5173", False),
+        ("http://localhost:5173.example.com", False),
+        ("http://127.0.0.10:3000", False),
+        ("https://app.example.org", False),
+        ("null", False),
+    ],
+)
+def test_pages_of_this_machine_and_of_the_named_origins_may_call(dev: Dev, origin: str, *, may_call: bool) -> None:
+    preflight = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,x-tenant",
+    }
+    for method, headers in (("OPTIONS", preflight), ("GET", {"Origin": origin})):
+        answer = httpx.request(method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers)
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if may_call else None)
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert answer.status_code == (401 if method == "GET" else 200 if may_call else 400)
+
+
 def test_a_port_in_use_is_one_clear_line(dev: Dev) -> None:
     other = {**dev.environment, "EDGE_STATE_DIR": f"{dev.environment['EDGE_STATE_DIR']}/other"}
     failed = subprocess.run(DEV, env=other, capture_output=True, text=True, timeout=30, check=False)
@@ -206,6 +240,23 @@ def test_a_state_folder_in_use_is_one_clear_line(dev: Dev) -> None:
         assert failed.returncode == 1
         assert failed.stderr.startswith("edge-api: ")
         assert "is in use by another run" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("EDGE_CORS_ORIGINS", "app.example.com", "is wrong: must be origins"),
+        ("EDGE_CORS_ORIGIN", "https://app.example.com", "there is no such setting"),
+    ],
+)
+def test_a_wrong_setting_of_the_api_is_named(
+    environment: dict[str, str], variable: str, value: str, message: str
+) -> None:
+    with running(DEV, {**environment, variable: value}) as dev:
+        assert dev.process.wait(timeout=20) == 1
+        assert "edge-api: the API ended with exit code 2" in dev.output
+        assert variable in dev.output
+        assert message in dev.output
 
 
 def test_data_of_other_migrations_are_one_clear_line(environment: dict[str, str]) -> None:
@@ -294,7 +345,13 @@ def test_a_state_folder_that_others_cannot_enter_will_do(environment: dict[str, 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("EDGE_API_PORT", "http"), ("EDGE_API_PORT", "0"), ("EDGE_API_PORT", "65536"), ("EDGE_POSTGRES_VERSION", "9")],
+    [
+        ("EDGE_API_PORT", "http"),
+        ("EDGE_API_PORT", "0"),
+        ("EDGE_API_PORT", "65536"),
+        ("EDGE_API_HOST", "0.0.0.0"),  # noqa: S104 - to see it refused
+        ("EDGE_POSTGRES_VERSION", "9"),
+    ],
 )
 def test_a_wrong_setting_is_named(environment: dict[str, str], variable: str, value: str) -> None:
     failed = subprocess.run(

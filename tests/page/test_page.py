@@ -18,6 +18,7 @@ from edge_api.local.stack import Stack
 from tests.edge.serving import serving
 from tests.local.test_gateway import SYSTEM_PATHS
 from tests.page.browser import PASSWORD, Visitor, launched, violations, visiting
+from tests.support import ACCOUNTS, User
 
 NARROW = 360
 MARKUP = """<img src=x onerror="document.title='broken'"><b>&amp;"""
@@ -345,6 +346,21 @@ def test_a_page_of_another_port_reads_nothing_of_the_gateways_inside(browser: Br
         assert page.evaluate(fetched, f"{stack.supabase_url}{path}") == "refused"
         # what such a page may read, to see that it is not the browser that refuses everything
         assert "No API key" in page.evaluate(fetched, f"{stack.supabase_url}/rest/v1/user_accounts")
+    finally:
+        context.close()
+
+
+def test_a_page_of_another_port_may_call_the_api(browser: Browser, stack: Stack, user: User) -> None:
+    """A frontend's own development server, say."""
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(f"{stack.supabase_url}/rest/v1/")  # any page of another port
+        call = (
+            "([url, token]) => fetch(url, {headers: {Authorization: `Bearer ${token}`}}).then(answer => answer.json())"
+        )
+        response = page.evaluate(call, [f"{stack.api_url}{ACCOUNTS}", {"Authorization": f"Bearer {user.token}"}])
+        assert response == {"status": "success", "accounts": [], "count": 0}
     finally:
         context.close()
 
