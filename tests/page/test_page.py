@@ -356,9 +356,7 @@ def test_a_page_of_another_port_may_call_the_api(browser: Browser, stack: Stack,
     try:
         page = context.new_page()
         page.goto(f"{stack.supabase_url}/rest/v1/")  # any page of another port
-        call = (
-            "([url, token]) => fetch(url, {headers: {Authorization: `Bearer ${token}`}}).then(answer => answer.json())"
-        )
+        call = "([url, headers]) => fetch(url, { headers }).then(response => response.json())"
         response = page.evaluate(call, [f"{stack.api_url}{ACCOUNTS}", {"Authorization": f"Bearer {user.token}"}])
         assert response == {"status": "success", "accounts": [], "count": 0}
     finally:
