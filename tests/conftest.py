@@ -13,7 +13,7 @@ import pytest
 from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
-from tests import target
+from tests import chromium, target
 from tests.support import NO_CERTIFICATES, User, sign_up
 
 
@@ -22,6 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzzing.addoption("--fuzz-cases", type=int, default=120, metavar="N", help="cases for each operation of the API")
     fuzzing.addoption("--fuzz-seed", type=int, default=0, metavar="N", help="what the cases are made from")
     parser.addoption("--soak", type=float, metavar="SECONDS", help="also run tests/soak, each for so long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # once, and not in each of xdist's workers
+        chromium.require(config.args, config.getoption("ignore") or [])
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
