@@ -31,7 +31,7 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
     try:
         settings = Settings.from_environment()
         if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
-            raise InvalidSettingsError("EDGE_METRICS_PORT: needs more packages: pip install 'edge-api[metrics]'")
+            raise InvalidSettingsError(f"EDGE_METRICS_PORT: {_needs('metrics')}")
         if not check:
             server.serve(settings, factory or server.APPLICATION)
             _handle_stop_signals(signal.SIG_IGN)
@@ -49,6 +49,12 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
         print(lines, flush=True)
     # a thread of the HTTP client outlives it, cannot be waited for, and aborts an interpreter that ends by itself
     os._exit(0 if ready else 1)
+
+
+def _needs(extra: str) -> str:
+    """How to install an extra: the package is on no index."""
+    wheel = f"edge_api-{__version__}-py3-none-any.whl"
+    return f"needs more packages: pip install './{wheel}[{extra}]', or '.[{extra}]' in a checkout"
 
 
 def _handle_stop_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
@@ -74,7 +80,7 @@ def verify(output_format: str) -> int:
     try:
         from edge_api.verify import command  # noqa: PLC0415 - an extra, which `serve` does without
     except ImportError:
-        print("edge-api: verify needs more packages: pip install 'edge-api[verify]'", file=sys.stderr)
+        print(f"edge-api: verify {_needs('verify')}", file=sys.stderr)
         return 2
     return command.run(output_format)
 
