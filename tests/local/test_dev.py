@@ -163,6 +163,13 @@ def test_no_secret_is_in_a_command_line(dev: Dev) -> None:
     assert [secret for secret in secrets if secret in commands] == []
 
 
+def test_another_user_of_the_machine_reads_no_file(dev: Dev) -> None:
+    readable = [path for path in dev.state.iterdir() if path.stat().st_mode & 0o077]
+    assert readable == []
+    # PostgreSQL's own user, where root runs it, passes through the folder; nobody lists or changes it
+    assert dev.state.stat().st_mode & 0o066 == 0
+
+
 def test_the_lines_to_paste_work(dev: Dev) -> None:
     if shutil.which("curl") is None:
         assert not os.environ.get("CI"), "CI installs curl"
