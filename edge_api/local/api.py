@@ -1,5 +1,6 @@
 """The API as `make dev` serves it: with a page at / to try it on."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,10 @@ from edge_api.settings import Settings
 APPLICATION: Final = "edge_api.local.api:application"
 # A frontend's own development server, at whatever port it has
 _LOOPBACK_ORIGIN: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+# The variable for the database's address, without the password
+DATABASE_ADDRESS: Final = "PAGE_DATABASE_ADDRESS"
 _PAGE: Final = Path(__file__).with_name("page")
+_TYPES: Final = PROJECT / "supabase" / "database.types.ts"
 _SUPABASE_JS: Final = PROJECT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"
 
 
@@ -38,7 +42,17 @@ def application() -> FastAPI:
 
     @app.get("/page/config.json", include_in_schema=False)
     async def config() -> JSONResponse:
-        return JSONResponse({"url": settings.supabase_url, "key": settings.supabase_publishable_key})
+        return JSONResponse(
+            {
+                "url": settings.supabase_url,
+                "key": settings.supabase_publishable_key,
+                "database": os.environ[DATABASE_ADDRESS],
+            }
+        )
+
+    @app.get("/page/database.types.ts", include_in_schema=False)
+    async def types() -> FileResponse:
+        return FileResponse(_TYPES, media_type="text/plain")
 
     @app.get("/page/supabase.js", include_in_schema=False)
     async def supabase_js() -> FileResponse:

@@ -16,6 +16,7 @@ import httpx
 from edge_api.embedded.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
 from edge_api.embedded.processes import Child, StackError, free_port, on_free_port
 from edge_api.local import gateway as supabase_gateway
+from edge_api.local.api import DATABASE_ADDRESS
 from edge_api.local.node import TOOLS_HOME, supabase
 from edge_api.local.state import load, locked, save
 from edge_api.migrations import packaged
@@ -110,7 +111,7 @@ def run(
                 supabase_url,
                 keys.publishable,
                 module="edge_api.local.api",
-                settings=api_settings,
+                settings={**api_settings, DATABASE_ADDRESS: cluster.url(MIGRATOR, with_password=False)},
             )
             api, port = on_free_port(None, start) if api_port is None else (start(api_port), api_port)
             keep(api, 1.5)

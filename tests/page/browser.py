@@ -77,6 +77,9 @@ class Visitor:
         self.name.fill(name)
         self.page.locator("#rename button").click()
 
+    def clipboard(self) -> str:
+        return str(self.page.evaluate("() => navigator.clipboard.readText()"))
+
     @property
     def title(self) -> Locator:
         return self.page.locator("#user-title")
