@@ -81,6 +81,13 @@ def test_what_is_served_says_nothing_without_the_right_key(stack: Stack, user: U
             assert fact not in body
 
 
+@pytest.mark.parametrize("path", ["/auth/v1/nothing", "/auth/v1/user/nothing", "/auth/v1/user/identities/authorize"])
+def test_a_path_that_auth_lacks_is_not_found(stack: Stack, user: User, path: str) -> None:
+    headers = {"apikey": stack.keys.publishable, "Authorization": f"Bearer {user.token}"}
+    response = httpx.get(f"{stack.supabase_url}{path}", headers=headers)
+    assert (response.status_code, response.text) == (404, "")
+
+
 @pytest.mark.parametrize("path", SYSTEM_PATHS)
 def test_a_preflight_elsewhere_is_not_found(stack: Stack, path: str) -> None:
     status, received, _ = exchange(
