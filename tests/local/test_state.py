@@ -110,6 +110,9 @@ def test_root_runs_postgresql_as_a_user_that_nothing_else_is(
         state.chmod(0o700)
         state /= "state"
         monkeypatch.setattr(postgres, "_open_to_all", lambda _path: False)
+        elsewhere = state_folders()
+        elsewhere.chmod(0o711)
+        monkeypatch.setattr(postgres, "_SYSTEM_STATE", elsewhere / "edge-api")
     before = os.umask(umask)
     try:
         with state_folder.locked(state):

@@ -253,8 +253,9 @@ def test_the_api_docs_follow_the_browsers_colours(visit: Callable[..., Visitor],
     visitor = visit(scheme="dark")
     visitor.page.goto(f"{stack.api_url}/docs")
     expect(visitor.page.get_by_role("heading", name="Accounts API")).to_be_visible()
-    background = "() => getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor"
-    assert sum(map(int, re.findall(r"\d+", visitor.page.evaluate(background)))) < 3 * 64
+    expect(visitor.page.locator("html.dark-mode")).to_have_count(1)
+    background = visitor.page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
+    assert re.fullmatch(r"rgb\(\d{2}, \d{2}, \d{2}\)", background)  # dark, and not transparent
     visitor.page.emulate_media(color_scheme="light")
     expect(visitor.page.locator("html.dark-mode")).to_have_count(0)
     visitor.page.emulate_media(color_scheme="dark")
