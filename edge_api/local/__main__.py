@@ -62,16 +62,23 @@ def _number(variable: str, default: int) -> int:
 def _steps() -> Callable[[str], AbstractContextManager[None]]:
     """Tells of each step in a line: at a terminal from its beginning, elsewhere at its end."""
     done = 0
+    is_terminal = sys.stdout.isatty()
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
         nonlocal done
         since = time.monotonic()
-        if sys.stdout.isatty():
-            print(f"[{'=' * done:<{stack.STEPS}}] {name} ...", end="\r", flush=True)
-        yield
+        if is_terminal:
+            print(f"[{'=' * done:<{stack.STEPS}}] {name} ...", end="", flush=True)
+        try:
+            yield
+        except BaseException:
+            if is_terminal:
+                print()  # what is at fault has a line of its own
+            raise
         done += 1
-        print(f"[{'=' * done:<{stack.STEPS}}] {name} ({time.monotonic() - since:.1f} s)", flush=True)
+        again = "\r" if is_terminal else ""
+        print(f"{again}[{'=' * done:<{stack.STEPS}}] {name} ({time.monotonic() - since:.1f} s)", flush=True)
 
     return step
 

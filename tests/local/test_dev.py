@@ -1,12 +1,13 @@
 """`make dev`, from outside."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -153,6 +154,38 @@ def test_the_settings_file_is_private_and_names_what_runs(dev: Dev) -> None:
         assert dev.settings[name] in shown
     password = psycopg.conninfo.conninfo_to_dict(dev.settings["DATABASE_URL"])["password"]
     assert str(password) not in shown
+
+
+STEP_NAMES = ("PostgreSQL 16", "REST and Auth", "the migrations", "the API")
+
+
+def test_each_step_has_a_line(dev: Dev) -> None:
+    steps = [line for line in dev.output.splitlines() if line.startswith("[")]
+    bars = ("[=   ]", "[==  ]", "[=== ]", "[====]")
+    assert [re.sub(r" \(\d+\.\d s\)$", "", line) for line in steps] == [
+        f"{bar} {name}" for bar, name in zip(bars, STEP_NAMES, strict=True)
+    ]
+
+
+def test_a_terminal_shows_a_step_from_its_beginning_and_a_failure_on_a_line_of_its_own(
+    environment: dict[str, str],
+) -> None:
+    reading, terminal = os.openpty()
+    with subprocess.Popen(
+        DEV, env={**environment, "EDGE_CORS_ORIGINS": "nonsense"}, stdout=terminal, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while piece := os.read(reading, 65536):
+                shown += piece
+        os.close(reading)
+    assert process.returncode == 1
+    lines = shown.decode().splitlines(keepends=True)
+    assert lines[0] == "[    ] PostgreSQL 16 ...\r"
+    assert lines[1].startswith("[=   ] PostgreSQL 16 (")
+    assert lines[6] == "[=== ] the API ...\r\n"
+    assert lines[7] == "edge-api: the API ended with exit code 2\r\n"
 
 
 def test_no_secret_is_in_a_command_line(dev: Dev) -> None:
