@@ -22,7 +22,7 @@ dev: .venv/installed node_modules/installed ## start everything on 127.0.0.1 and
 	@exec $(BIN)/python -m edge_api.local dev
 
 check: lint node_modules/installed ## before each commit: lint, and the tests that are fast (1 min)
-	@exec $(BIN)/python -m pytest -m "not slow"
+	@exec $(BIN)/python -m pytest -m "not slow" --ignore=tests/page
 
 test: .venv/installed node_modules/installed ## run the whole suite against a throw-away stack
 	@exec $(BIN)/python -m pytest
@@ -63,11 +63,18 @@ lock: .venv/installed ## pin the newest versions that pyproject.toml and package
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
-		--python-version 3.11 --constraint requirements.lock --extra metrics --extra otel --extra verify \
+		--python-version 3.11 --constraint requirements.lock --extra metrics --extra otel \
 		pyproject.toml --output-file deploy/requirements.lock
+	echo hatchling | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --constraint requirements.lock - --output-file deploy/build.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
+		--python-version 3.11 --constraint requirements.lock .ci/requirements.in --output-file .ci/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --custom-compile-command 'make lock' \
 		--python-version 3.11 --constraint requirements.lock bench/requirements.in --output-file bench/requirements.lock
-	$(BIN)/python -m edge_api.local npm install --package-lock-only
+	@# in a folder of its own: beside node_modules, npm notes what is installed there, which is this machine's binaries alone
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cp package.json .npmrc "$$folder"; \
+		$(BIN)/python -m edge_api.local npm install --package-lock-only --prefix "$$folder"; \
+		cp "$$folder/package-lock.json" package-lock.json
 	@# npm notes where to donate; a lock of ours names packages and hashes only
 	@$(BIN)/python -c 'import json, pathlib; file = pathlib.Path("package-lock.json"); lock = json.loads(file.read_text()); \
 		[package.pop("funding", None) for package in lock["packages"].values()]; \
@@ -80,24 +87,26 @@ clean: ## remove what was installed
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-api needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	@echo "Installing the Python packages into .venv"
-	@if command -v uv >/dev/null; then \
+	@test -t 2 || quiet=--quiet; if command -v uv >/dev/null; then \
 		uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		VIRTUAL_ENV=.venv uv pip sync --compile-bytecode --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv uv pip sync $$quiet --compile-bytecode --require-hashes requirements.lock; \
 	else \
 		$(PYTHON) -m venv --clear .venv && \
 		sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt && \
-		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv $(BIN)/uv pip sync $$quiet --compile-bytecode --require-hashes requirements.lock; \
 	fi
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "The Python packages are installed: $$(du -sh .venv | cut -f1)"
 	@touch $@
 
 .venv/bench: bench/requirements.lock .venv/installed | node_modules/installed
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r bench/requirements.lock
 	@touch $@
 
-# "install" and not "ci": the lock names the command-line tool's binary for Linux on x86-64 only, which "ci" refuses.
+# "install" and not "ci", which refuses a lock that does not have this machine's binaries: SECURITY.md, "Not pinned".
 node_modules/installed: package.json package-lock.json .npmrc | .venv/installed
 	@echo "Installing the node packages into node_modules"
 	@$(BIN)/python -m edge_api.local npm install --no-save --loglevel=error
+	@echo "The node packages are installed: $$(du -sh node_modules | cut -f1)"
 	@touch $@

@@ -33,7 +33,6 @@ async def check(settings: Settings) -> tuple[bool, str]:
         "limits": f"of each worker: {settings.edge_upstream_connections} connections to Supabase, "
         f"{settings.edge_upstream_waiting} calls may wait, {settings.edge_upstream_timeout:g} s a call",
         "CORS": ", ".join(settings.edge_cors_origins) or "no pages of other origins",
-        "proxies": ", ".join(settings.edge_trusted_proxies) or "none believed",
         "docs": "/docs and /openapi.json" if settings.edge_docs else "off",
         "metrics": f"http://{settings.edge_metrics_host}:{port}/metrics" if port else "off",
         "traces": telemetry.traces_lack() or "as the OTEL_ variables say" if telemetry.traces_wanted() else "off",

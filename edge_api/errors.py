@@ -1,4 +1,4 @@
-"""Every error that a client is told, and the one table from Supabase's errors to them."""
+"""Every error that a client receives, and the one table from Supabase's errors to them."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -15,17 +15,15 @@ _NOT_GENUINE: Final = f'{_CHALLENGE}, error="invalid_token", error_description="
 
 
 class Kind(Enum):
-    """A kind of error: the status, and the `detail` for people. The `code` for programs is the name in lower case."""
+    """A kind of error: its status, and the `detail` for people. The `code` for programs is the name in lower case."""
 
     MISSING_TOKEN = 401, "Send the header 'Authorization: Bearer <access token of a signed-in user>', once."
     INVALID_TOKEN = 401, "The access token is malformed, expired or not genuine. Sign in or refresh the session."
     NOT_A_USER = 403, "Only a signed-in user's access token is accepted here, not that of a service or of no one."
     PERMISSION_DENIED = (
         403,
-        (
-            "You may not do that: an account that has been switched off cannot be changed, and an anonymous sign-in "
-            "cannot create or change accounts."
-        ),
+        "You may not do that: an account that has been switched off cannot be changed, and an anonymous sign-in "
+        "cannot create or change accounts.",
     )
     NOT_FOUND = 404, "There is nothing at this path. The paths are listed at /docs."
     ACCOUNT_NOT_FOUND = 404, "You have no account with this id."
@@ -58,7 +56,7 @@ class Kind(Enum):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What the response has beside the document."""
+        """The headers of the response."""
         if self is Kind.INVALID_TOKEN:
             return {"WWW-Authenticate": _NOT_GENUINE}
         by_status = {401: ("WWW-Authenticate", _CHALLENGE), 408: ("Connection", "close"), 503: ("Retry-After", "1")}
@@ -80,12 +78,12 @@ _REFUSED_VALUE: Final = InvalidField(loc=["body"], msg="The database does not ac
 
 
 class ApiError(Exception):
-    """An error that a client is told.
+    """An error that a client receives.
 
     Args:
         kind: which.
-        errors: of an invalid request, each thing that is wrong.
-        cause: of a failure of Supabase, the reason for operators.
+        errors: for an invalid request, each thing that is wrong.
+        cause: for a failure of Supabase, the reason for operators.
     """
 
     def __init__(self, kind: Kind, *errors: InvalidField, cause: Kind | None = None) -> None:
@@ -99,42 +97,30 @@ class ApiError(Exception):
 # https://docs.postgrest.org/en/stable/references/errors.html
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _KINDS: Final[dict[str | int | None, Kind]] = {
-    "": Kind.UPSTREAM_UNAVAILABLE,  # the backend died before it could say more
-    "PGRST000": Kind.UPSTREAM_UNAVAILABLE,  # cannot connect to the database
-    "PGRST001": Kind.UPSTREAM_UNAVAILABLE,
-    "PGRST002": Kind.UPSTREAM_UNAVAILABLE,  # schema cache not built yet
-    "PGRST003": Kind.UPSTREAM_UNAVAILABLE,  # no connection of the pool came free in time
-    "PGRST301": Kind.INVALID_TOKEN,
-    "PGRST302": Kind.INVALID_TOKEN,
-    "PGRST303": Kind.INVALID_TOKEN,
-    "22P02": Kind.INVALID_REQUEST,  # invalid_text_representation
-    "22P05": Kind.INVALID_REQUEST,  # untranslatable_character (NUL)
-    "23502": Kind.INVALID_REQUEST,  # not_null_violation
-    "23503": Kind.INVALID_TOKEN,  # foreign_key_violation: the token's user has been deleted
-    "23505": Kind.ACCOUNT_EXISTS,  # unique_violation
-    "23514": Kind.INVALID_REQUEST,  # check_violation
-    "40001": Kind.UPSTREAM_UNAVAILABLE,  # serialization_failure
-    "40P01": Kind.UPSTREAM_UNAVAILABLE,  # deadlock_detected
+    # PGRST301 to 303: the token. 23503, foreign_key_violation: the token's user has been deleted.
+    **dict.fromkeys(("PGRST301", "PGRST302", "PGRST303", "23503"), Kind.INVALID_TOKEN),
     "42501": Kind.PERMISSION_DENIED,  # insufficient_privilege
-    "53300": Kind.UPSTREAM_UNAVAILABLE,  # too_many_connections
-    "55P03": Kind.UPSTREAM_UNAVAILABLE,  # lock_not_available
-    "57014": Kind.UPSTREAM_TIMEOUT,  # query_canceled: statement_timeout
-    "57P01": Kind.UPSTREAM_UNAVAILABLE,  # admin_shutdown
-    "57P02": Kind.UPSTREAM_UNAVAILABLE,  # crash_shutdown
-    "57P03": Kind.UPSTREAM_UNAVAILABLE,  # cannot_connect_now
-    **dict.fromkeys((402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
-    504: Kind.UPSTREAM_TIMEOUT,
+    "23505": Kind.ACCOUNT_EXISTS,  # unique_violation
+    # invalid_text_representation, untranslatable_character (NUL), not_null_violation, check_violation
+    **dict.fromkeys(("22P02", "22P05", "23502", "23514"), Kind.INVALID_REQUEST),
+    # PGRST000 to 003: no connection to the database, no schema cache yet, no connection of the pool came free.
+    # Empty: the backend died before it could say more. 40001, 40P01: serialization_failure, deadlock_detected.
+    # 53300: too_many_connections. 55P03: lock_not_available. 57P01 to 57P03: the database shuts down or starts.
+    **dict.fromkeys(
+        ("PGRST000", "PGRST001", "PGRST002", "PGRST003", "", "40001", "40P01", "53300", "55P03", "57P01", "57P02"),
+        Kind.UPSTREAM_UNAVAILABLE,
+    ),
+    **dict.fromkeys(("57P03", 402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
+    **dict.fromkeys(("57014", 504), Kind.UPSTREAM_TIMEOUT),  # query_canceled: statement_timeout
 }
-# What stays wrong until an operator does something.
+# What stays wrong until an operator acts.
 _CAUSES: Final[dict[str | int | None, Kind]] = {
     "PGRST106": Kind.SCHEMA_NOT_EXPOSED,
-    "PGRST202": Kind.MIGRATIONS_MISSING,  # no function of this name and these parameters
     "PGRST203": Kind.FUNCTION_AMBIGUOUS,
     "PGRST300": Kind.TOKENS_REFUSED,  # no secret or key to check them with
-    "42883": Kind.MIGRATIONS_MISSING,  # undefined_function: gone since the schema was read
-    "42P01": Kind.MIGRATIONS_MISSING,  # undefined_table
-    402: Kind.PROJECT_PAUSED,  # restricted, such as over its quota
-    540: Kind.PROJECT_PAUSED,
+    # PGRST202: no function of this name and parameters. undefined_function, undefined_table: since the cache was built
+    **dict.fromkeys(("PGRST202", "42883", "42P01"), Kind.MIGRATIONS_MISSING),
+    **dict.fromkeys((402, 540), Kind.PROJECT_PAUSED),  # 402: restricted, such as over its quota
 }
 
 

@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from edge_api import __version__, docs, telemetry
-from edge_api.middleware import RequestMiddleware, UnhandledErrorMiddleware, on_http_exception
+from edge_api.middleware import RequestMiddleware, on_http_exception
 from edge_api.routers.accounts import accounts_router
 from edge_api.routers.health import health_router
 from edge_api.settings import Settings
@@ -25,6 +25,8 @@ _CORS_HEADERS: Final = (
     *("Authorization", "Content-Type", "X-Request-ID", "apikey", "x-client-info"),
     *("traceparent", "tracestate", "baggage", "sentry-trace"),
 )
+
+EXPOSED_HEADERS: Final = ("Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -52,14 +54,13 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect would be built from the Host header
         exception_handlers={HTTPException: on_http_exception},
     )
-    app.add_middleware(UnhandledErrorMiddleware)
     if settings.edge_cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.edge_cors_origins,
             allow_methods=["GET", "POST", "PATCH"],
             allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
-            expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+            expose_headers=EXPOSED_HEADERS,
         )
     if observers:
         app.add_middleware(telemetry.ObservedMiddleware, observers=observers)

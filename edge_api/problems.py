@@ -1,10 +1,10 @@
-"""The error response: a problem document (RFC 9457) with the request's id, and its part of the OpenAPI description."""
+"""The error response: a problem document (RFC 9457), and its part of the OpenAPI description."""
 
+import random
 import re
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import Response
@@ -16,10 +16,8 @@ from starlette.types import Scope
 from edge_api.errors import ApiError, InvalidField, Kind
 
 MEDIA_TYPE: Final = "application/problem+json"
-# Of RFC 9110; Python has them from 3.13 on.
-_REQUEST_ID: Final = "edge_api.request_id"
-_WELL_FORMED: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
-_NEWER_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
+_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110; in Python from 3.13 on
 
 
 class Problem(BaseModel):
@@ -33,27 +31,29 @@ class Problem(BaseModel):
     request_id: Annotated[str, Field(description="Also in the header `X-Request-ID`; quote it when asking for help.")]
 
 
-def request_id_of(scope: Scope) -> tuple[str, bool]:
-    """The id of a request, the client's own if it sent a well-formed one; and whether it had none so far."""
-    if isinstance(known := scope.get(_REQUEST_ID), str):
-        return known, False
-    sent = Headers(scope=scope).get("x-request-id", "")
-    scope[_REQUEST_ID] = request_id = sent if _WELL_FORMED.fullmatch(sent) else token_hex(16)
-    return request_id, True
+def request_id_of(scope: Scope) -> str:
+    """The id of a request: the client's own if it sent a well-formed one, else a new one."""
+    request_id: str | None = scope.get("edge_api.request_id")
+    if request_id is None:
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = f"{random.getrandbits(128):032x}"
+        scope["edge_api.request_id"] = request_id
+    return request_id
 
 
-def response_headers(request_id: str) -> list[tuple[bytes, bytes]]:
-    """What every response has."""
+def response_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """The headers of every response of an endpoint."""
     return [
         (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),  # every response is one user's, or about now
-        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),  # every response belongs to one user, or to this moment
+        (b"x-request-id", request_id_of(scope).encode()),
     ]
 
 
 def title(status: int) -> str:
     """The status in words, the same on every version of Python."""
-    return _NEWER_TITLES.get(status, HTTPStatus(status).phrase)
+    return _TITLES.get(status, HTTPStatus(status).phrase)
 
 
 def _document(error: ApiError, request_id: str) -> dict[str, Any]:
@@ -64,10 +64,13 @@ def _document(error: ApiError, request_id: str) -> dict[str, Any]:
 
 
 def problem_response(scope: Scope, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    """The response to an error, with the headers of its kind and these. Its code is left in the scope, for metrics."""
+    """The response to an error, with the headers of its kind and these. Leaves its code in the scope, for metrics."""
     scope["edge_api.problem"] = error.kind.code
-    document, all_headers = _document(error, request_id_of(scope)[0]), {**error.kind.headers, **(headers or {})}
-    return JSONResponse(document, error.kind.status, headers=all_headers, media_type=MEDIA_TYPE)
+    document = _document(error, request_id_of(scope))
+    all_headers = {**error.kind.headers, **(headers or {})}
+    response = JSONResponse(document, error.kind.status, headers=all_headers, media_type=MEDIA_TYPE)
+    response.raw_headers.extend(response_headers(scope))
+    return response
 
 
 class _Content(dict[str, Any]):
@@ -90,8 +93,8 @@ def problem_responses(*kinds: Kind, name: str = "Problem") -> dict[int | str, di
     """The OpenAPI `responses` of an endpoint that responds with these errors, with an example of each.
 
     Args:
-        kinds: all kinds of the statuses that they have.
-        name: what the names of the schemas begin with; that of status 500 is the name itself.
+        kinds: all kinds of each status.
+        name: the prefix of the schemas' names; that of status 500 is the prefix itself.
     """
     responses: dict[int | str, dict[str, Any]] = {}
     for status in dict.fromkeys(kind.status for kind in kinds):

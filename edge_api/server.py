@@ -8,9 +8,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from ipaddress import ip_network
 from typing import Final
 
 import uvicorn
@@ -21,14 +20,14 @@ from uvicorn.supervisors import Multiprocess
 
 from edge_api import logs
 from edge_api.main import create_app
+from edge_api.routing import BODY_SECONDS
 from edge_api.settings import Settings
 
 logger = get_logger(__name__)
 
 APPLICATION: Final = "edge_api.server:application"
 
-_BODY_SECONDS: Final = 10.0  # the application's bound for a request's body
-# Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is just being closed fails the request.
+# Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is being closed fails the request.
 _KEEP_ALIVE_SECONDS: Final = 75
 _WORKER_SECONDS: Final = 10  # for a worker to start or to give a sign of life, on a busy machine too
 
@@ -38,7 +37,7 @@ class CannotListenError(Exception):
 
 
 def _end_with_parent() -> None:
-    """Have a worker end when the process that started it is gone: nothing would replace or stop it any more."""
+    """End a worker when the process that started it is gone: nothing would replace or stop it any more."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -85,7 +84,8 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
             from edge_api.telemetry.exposition import exposition  # noqa: PLC0415 - an extra
 
             stack.enter_context(exposition(settings.edge_metrics_host, settings.edge_metrics_port))
-        _run(settings, factory, listener)
+        logger.info("starting", host=settings.edge_api_host, port=settings.edge_api_port)
+        _run(_config(settings, factory), listener)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -106,11 +106,37 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def as_seen(addresses: Sequence[str]) -> list[str]:
-    """Add each IPv4 network in the form in which a socket for both families sees it (RFC 4291, 2.5.5.2)."""
-    networks = map(ip_network, addresses)
-    mapped = (f"::ffff:{net.network_address}/{96 + net.prefixlen}" for net in networks if net.version == 4)
-    return [*addresses, *mapped]
+def _config(settings: Settings, factory: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        factory,
+        factory=True,
+        workers=settings.edge_api_workers,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        loop="uvloop",
+        log_config=None,
+        log_level=logging.getLevelNamesMapping()[settings.edge_log_level.upper()],
+        access_log=False,
+        server_header=False,
+        root_path=settings.edge_root_path,
+        proxy_headers=False,  # nothing here depends on the client's address or scheme
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=_WORKER_SECONDS,
+        # no request takes longer than receiving its body and calling Supabase
+        timeout_graceful_shutdown=math.ceil(BODY_SECONDS + settings.edge_upstream_timeout),
+    )
+
+
+def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+    if config.workers == 1:
+        uvicorn.Server(config).run(sockets=[listener])
+        return
+    _refuse_connections_at_end(listener)
+    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        sys.exit(STARTUP_FAILURE)
 
 
 def _refuse_connections_at_end(listener: socket.socket) -> None:
@@ -128,35 +154,3 @@ def _refuse_connections_at_end(listener: socket.socket) -> None:
         listener.shutdown(socket.SHUT_RD)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _run(settings: Settings, factory: str, listener: socket.socket) -> None:
-    logger.info("starting", host=settings.edge_api_host, port=settings.edge_api_port)
-    config = uvicorn.Config(
-        factory,
-        factory=True,
-        workers=settings.edge_api_workers,
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        loop="uvloop",
-        log_config=None,
-        log_level=logging.getLevelNamesMapping()[settings.edge_log_level.upper()],
-        access_log=False,
-        server_header=False,
-        root_path=settings.edge_root_path,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_worker_healthcheck=_WORKER_SECONDS,
-        # no request takes longer than receiving its body and calling Supabase
-        timeout_graceful_shutdown=math.ceil(_BODY_SECONDS + settings.edge_upstream_timeout),
-        proxy_headers=bool(settings.edge_trusted_proxies),
-        forwarded_allow_ips=as_seen(settings.edge_trusted_proxies),
-    )
-    if config.workers > 1:
-        _refuse_connections_at_end(listener)
-        supervisor = Multiprocess(config, sockets=[listener])
-        supervisor.run()
-        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-            sys.exit(STARTUP_FAILURE)
-    else:
-        uvicorn.Server(config).run(sockets=[listener])

@@ -2,30 +2,37 @@
 
 import os
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from edge_api.auth import claims_of
 
 # Of the checkout's own tools, in whose terminal the service may be started.
 _OTHERS: Final = {"EDGE_API_URL", "EDGE_CHROMIUM", "EDGE_POSTGRES_VERSION", "EDGE_STATE_DIR"}
-_KEY: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
-_HOST: Final = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])"
+_KEY: Final = r"[A-Za-z0-9._~+/=-]+"
+_HOST: Final = r"(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])"
 # As browsers send it (https://www.rfc-editor.org/rfc/rfc6454#section-6.2), or as apps and extensions do
-_ORIGIN: Final = re.compile(
+_ORIGIN: Final = (
     rf"\*|http://{_HOST}(:(?!80$)\d{{1,5}})?|https://{_HOST}(:(?!443$)\d{{1,5}})?"
     r"|(?!(https?|wss?|ftp|file|data|blob)://)[a-z][a-z0-9+.-]*://[A-Za-z0-9.-]+"
 )
-_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_HEADER: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_PATH: Final = r"(/[A-Za-z0-9._~-]+)*"
 
 
 class InvalidSettingsError(Exception):
-    """The environment lacks a setting or holds a wrong one. The message names each variable and no value."""
+    """A setting is missing or wrong. The message names each variable and repeats no value."""
 
 
 def _is_this_machine(host: str) -> bool:
@@ -36,26 +43,21 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _project_url(value: str) -> str:
-    try:
-        url = urlsplit(value.strip())
-        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-        usable = url.scheme in {"http", "https"} and re.fullmatch(_HOST, host or "") and (url.port is None or url.port)
-    except ValueError:
-        usable = False
-    if not usable or url.username or url.password or url.path.strip("/") or url.query or url.fragment:
+    match = re.fullmatch(rf"(https?)://({_HOST})(?::(\d{{1,5}}))?/?", value.strip(), re.IGNORECASE)
+    if match is None or not 0 < int(match[3] or 443) < 65536:
         raise ValueError("must be the project's address and nothing more, such as https://abcdefgh.supabase.co")
-    if url.scheme == "http" and not _is_this_machine(url.hostname or ""):
+    if match[1].lower() == "http" and not _is_this_machine(match[2].lower().strip("[]")):
         raise ValueError("must begin with https://, unless it is on this machine: tokens would travel in clear text")
-    return f"{url.scheme}://{url.netloc}"
+    return value.strip().rstrip("/").replace(match[1], match[1].lower(), 1)
 
 
 def _publishable_key(value: str) -> str:
-    """Refuse a privileged key: the edge must never hold one (a mix-up would bypass row level security)."""
-    if not _KEY.fullmatch(value):
+    """Refuse a privileged key: it would bypass row-level security."""
+    if not re.fullmatch(_KEY, value):
         raise ValueError("must be a key as the project's settings show it, without spaces or quotes")
     if value.lower().startswith(("sb_", "sbp_")) and not value.startswith("sb_publishable_"):
         raise ValueError("must be the publishable key, not a secret one or a personal access token")
-    if value.count(".") == 2:  # the older kind of key is a JWT
+    if value.count(".") == 2:  # a legacy key is a JWT
         try:
             role = claims_of(value).get("role")
         except ValueError:
@@ -65,17 +67,9 @@ def _publishable_key(value: str) -> str:
     return value
 
 
-def _network(value: str) -> str:
-    try:
-        ip_network(value)
-    except ValueError:
-        raise ValueError("must be IP addresses or networks, separated by commas") from None
-    return value
-
-
-def _matching(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+def _matching(pattern: str, expected: str) -> AfterValidator:
     def check(value: str) -> str:
-        if not pattern.fullmatch(value):
+        if not re.fullmatch(pattern, value):
             raise ValueError(f"must be {expected}")
         return value
 
@@ -116,18 +110,18 @@ class Settings(BaseSettings):
     edge_upstream_waiting: Annotated[int, Field(ge=0, le=10_000)] = 128
     edge_cors_origins: Annotated[tuple[_Origin, ...], *_Listed] = ()
     edge_cors_headers: Annotated[tuple[_Header, ...], *_Listed] = ()
-    edge_trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], *_Listed] = ()
     edge_metrics_host: str = "127.0.0.1"
     edge_metrics_port: _Port | None = None
     edge_docs: bool = True
     edge_log_level: Literal["debug", "info", "warning", "error"] = "info"
     edge_log_format: Literal["json", "console"] | None = None
 
-    @model_validator(mode="after")
-    def _ports_differ(self) -> Self:
-        if self.edge_metrics_port == self.edge_api_port:
-            raise ValueError("EDGE_METRICS_PORT: is wrong: must be another port than EDGE_API_PORT")
-        return self
+    @field_validator("edge_metrics_port")
+    @classmethod
+    def _is_another_port(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port is not None and port == info.data.get("edge_api_port"):
+            raise ValueError("must be another port than EDGE_API_PORT")
+        return port
 
     @classmethod
     def from_environment(cls, *, shared: bool = False) -> Self:
@@ -137,7 +131,7 @@ class Settings(BaseSettings):
             shared: the environment is also another app's, whose variables may begin with EDGE_ too.
 
         Raises:
-            InvalidSettingsError: variables are missing or wrong, or one that begins with EDGE_ does not exist.
+            InvalidSettingsError: a variable is missing or wrong, or one that begins with EDGE_ does not exist.
         """
         known = {name.upper() for name in cls.model_fields} | _OTHERS
         names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known and not shared)
@@ -146,12 +140,9 @@ class Settings(BaseSettings):
             settings = cls()
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_context=False, include_input=False):
+                message = f"is wrong: {problem['msg'].removeprefix('Value error, ')}"
                 name = ".".join(map(str, problem["loc"])).upper()
-                message = problem["msg"].removeprefix("Value error, ")
-                is_missing = problem["type"] == "missing"
-                lines.append(
-                    f"{name}: is not set" if is_missing else f"{name}: is wrong: {message}" if name else message
-                )
+                lines.append(f"{name}: {'is not set' if problem['type'] == 'missing' else message}")
         if lines:
             raise InvalidSettingsError("\n".join(lines))
         return settings

@@ -34,9 +34,9 @@ class Function(Generic[Row]):
 
     Args:
         name: its name.
-        returns: what its rows must look like.
+        returns: the shape of its rows.
         is_single: whether it returns a row instead of a set of rows.
-        idempotent: whether a second call changes nothing; then one whose connection broke is made once more.
+        idempotent: whether a second call changes nothing; then it is retried once after a broken connection.
     """
 
     name: str
@@ -48,8 +48,7 @@ class Function(Generic[Row]):
 class Supabase:
     """Calls functions of a Supabase project, each with the rights of the user it is called for.
 
-    Holds the publishable key and a pool of connections, and nothing of any user: the user's token travels with the
-    one request it belongs to.
+    Holds the publishable key and a pool of connections, but nothing of any user: a user's token is part of one request.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +59,7 @@ class Supabase:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Open the pool of connections, and close it at the end. Only then can functions be called."""
+        """Open the pool of connections, and close it at the end. Functions can be called in between only."""
         async with Transport.open(self._settings) as transport:
             url = f"{self._settings.supabase_url}/rest/v1"
             self._postgrest = AsyncPostgrestClient(url, http_client=transport, retry_enabled=False)
@@ -78,7 +77,7 @@ class Supabase:
             function: which.
             params: its arguments by name.
             user: on whose behalf, and whose rows alone may be returned.
-            request_id: sent along, to find the call again in the logs over there.
+            request_id: sent along, to find the request in Supabase's logs.
 
         Returns:
             The rows, validated.
@@ -89,17 +88,16 @@ class Supabase:
         if self._under_way >= self._limit:
             raise ApiError(Kind.OVERLOADED)
         self._under_way += 1
-        since, facts = time.perf_counter(), {}
+        since, accepted = time.perf_counter(), {}
         try:
             data = await self._call(function, params, user, request_id)
             rows = function.returns.validate_python([data] if function.is_single else data)
             differences = ["user_id" for row in rows if row.user_id != user.id]
-            if "account_id" in params:
-                differences += ["id" for row in rows if str(row.id) != params["account_id"]]
+            differences += ["id" for row in rows if str(row.id) != params.get("account_id", str(row.id))]
             if differences:
                 logger.error("Supabase responded with another row", function=function.name, differences=differences)
                 raise ApiError(Kind.BAD_UPSTREAM)
-            facts["user_id"] = str(user.id)  # Supabase accepted the token
+            accepted["user_id"] = str(user.id)
             return rows
         except ValidationError as error:
             differences = [
@@ -115,13 +113,7 @@ class Supabase:
             raise
         finally:
             self._under_way -= 1
-            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1), **facts)
-
-    def _opened(self) -> Transport:
-        if self._transport is None:
-            logger.error("The router's lifespan has not been entered: see docs/embedding.md")
-            raise ApiError(Kind.INTERNAL_ERROR)
-        return self._transport
+            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1), **accepted)
 
     async def _call(self, function: Function[Any], params: Mapping[str, str], user: User, request_id: str) -> object:
         self._opened()
@@ -139,11 +131,17 @@ class Supabase:
         except TimeoutError:
             raise ApiError(Kind.UPSTREAM_TIMEOUT, cause=Kind.SUPABASE_UNREACHABLE) from None
 
+    def _opened(self) -> Transport:
+        if self._transport is None:
+            logger.error("The router's lifespan has not been entered: see docs/embedding.md")
+            raise ApiError(Kind.INTERNAL_ERROR)
+        return self._transport
+
     def _headers(self, user: User, request_id: str) -> dict[str, str]:
         return {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
 
     async def not_ready(self) -> Kind | None:
-        """Why the functions cannot be called; None if they can, by any user whose token Supabase accepts."""
+        """Why the functions cannot be called; None if any user whose token Supabase accepts can call them."""
         headers = {"Content-Type": "application/json", "X-Request-ID": "readiness"}
         url = f"{self._settings.supabase_url}{_PROBE}"
         transport = self._opened()

@@ -14,7 +14,7 @@ import pytest
 from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
-from tests import target
+from tests import chromium, target
 from tests.support import NO_CERTIFICATES, User, Users
 
 # Folders and modules whose tests are slow.
@@ -42,10 +42,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzzing.addoption("--fuzz-cases", type=int, default=40, metavar="N", help="cases for each operation of the API")
     fuzzing.addoption("--fuzz-seed", type=int, default=0, metavar="N", help="what the cases are made from")
     parser.addoption("--soak", type=float, metavar="SECONDS", help="also run tests/soak, each for so long")
+    parser.addoption(
+        "--image", type=Path, metavar="COMMAND", help="also run tests/image: what runs the image (.ci/image)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # once, and not in each of xdist's workers
+        chromium.require(config.args, config.getoption("ignore") or [])
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    return True if collection_path.name == "soak" and not config.getoption("--soak") else None
+    is_unasked = collection_path.name in {"soak", "image"} and not config.getoption(f"--{collection_path.name}")
+    return True if is_unasked else None
 
 
 def pytest_xdist_auto_num_workers() -> int:

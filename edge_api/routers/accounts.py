@@ -67,7 +67,7 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
     )
 
     async def call(function: Function[Row], request: Request, user: User, **params: str) -> list[Row]:
-        return await client.rpc(function, params, user, request_id_of(request.scope)[0])
+        return await client.rpc(function, params, user, request_id_of(request.scope))
 
     async def call_for_one(function: Function[Row], request: Request, user: User, **params: str) -> Row:
         for row in await call(function, request, user, **params):  # one at most: its id is a primary key

@@ -1,12 +1,10 @@
 """Accounts as they enter and leave the API."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -15,26 +13,19 @@ from pydantic import (
     StrictBool,
     StringConstraints,
 )
-from pydantic_core import PydanticCustomError
 
-
-def _check_characters(name: str) -> str:
-    """Mirror, to fail early, the constraints user_accounts_account_name_*, which decide."""
-    if any(unicodedata.category(character) == "Cc" for character in name):
-        raise PydanticCustomError("string_control_character", "String should have no control characters")
-    if name != name.strip():
-        raise PydanticCustomError("string_not_trimmed", "String should have no white space at either end")
-    return name
-
-
+# Mirrors, to fail early, the constraints user_accounts_account_name_*, which decide.
 AccountName = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=255),
-    AfterValidator(_check_characters),
+    StringConstraints(
+        strict=True,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
+    ),
     Field(
         description="1 to 255 characters, no control characters, no white space at either end.",
         examples=["My Alpaca Account"],
-        json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"},
     ),
 ]
 

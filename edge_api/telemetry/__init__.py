@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.stdlib import get_logger
 
 from edge_api.auth import User
+from edge_api.errors import Kind
 from edge_api.settings import Settings
 from edge_api.supabase_client import Function, Row, Supabase
 
@@ -109,7 +110,12 @@ class ObservedMiddleware:
         with ExitStack() as stack:
             for observer in self._observers:
                 stack.enter_context(observer.request(scope))
-            await self.app(scope, receive, noticing_send)
+            try:
+                await self.app(scope, receive, noticing_send)
+            except Exception:
+                state["status"] = state["status"] or Kind.INTERNAL_ERROR.status  # as RequestMiddleware responds
+                scope["edge_api.problem"] = Kind.INTERNAL_ERROR.code
+                raise
 
 
 def observed(observers: Sequence[Observer]) -> type[Supabase]:

@@ -101,7 +101,7 @@ from structlog.stdlib import get_logger
 
 logs.configure(level="info", log_format="json")
 logger = get_logger("test")
-for number in range(15_000):
+for number in range(30_000):
     logger.info("line", number=number)
 print("logged", file=sys.stderr, flush=True)
 sys.stdin.readline()
@@ -123,7 +123,7 @@ def test_lines_that_find_no_room_are_counted_and_the_count_is_logged() -> None:
     reports = [line for line in lines if line["event"] == "log lines dropped"]
     assert written == sorted(set(written))
     assert len(written) >= 10_000
-    assert len(written) + sum(report["dropped"] for report in reports) == 15_000
+    assert len(written) + sum(report["dropped"] for report in reports) == 30_000
     assert {report["level"] for report in reports} == {"warning"}
     assert lines[-1]["event"] == "last"
     assert errors == b""
@@ -146,7 +146,7 @@ def test_the_last_lines_are_written_before_a_worker_ends(monkeypatch: pytest.Mon
 
 
 def test_flushing_waits_for_a_reader_that_comes_late() -> None:
-    script = SCRIPT.replace("sys.stdin.readline()\n", "").replace("15_000", "2_000")
+    script = SCRIPT.replace("sys.stdin.readline()\n", "").replace("30_000", "2_000")
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == b"logged\n"

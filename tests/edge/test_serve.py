@@ -174,16 +174,6 @@ def test_it_listens_where_it_is_told_to(tmp_path: Path, host: str, processes: st
     assert reached == families
 
 
-def test_a_trusted_ipv4_proxy_is_one_on_a_socket_for_both_families() -> None:
-    assert server.as_seen(("127.0.0.1", "10.0.0.0/8", "fd00::/8")) == [
-        "127.0.0.1",
-        "10.0.0.0/8",
-        "fd00::/8",
-        "::ffff:127.0.0.1/128",
-        "::ffff:10.0.0.0/104",
-    ]
-
-
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_an_application_that_cannot_start_is_3(tmp_path: Path, processes: str) -> None:
     script = "import sys; from edge_api import cli; sys.exit(cli.serve('edge_api.server:no_such_factory'))"

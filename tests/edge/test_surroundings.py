@@ -29,15 +29,11 @@ ACCOUNT = {
     "created_at": "2026-11-23T18:56:19.806480+00:00",
     "updated_at": "2026-11-23T18:56:19.806480+00:00",
 }
-# An API with a bug, and one that tells what it thinks of its client.
+# An API that tells what it thinks of its client.
 MORE = """
 from fastapi import Request
 
 def add_to(app):
-    @app.get("/crash")
-    async def crash():
-        raise RuntimeError
-
     @app.get("/who")
     async def who(request: Request):
         return {"scheme": request.url.scheme, "client": request.client.host, "host": request.url.hostname}
@@ -57,15 +53,11 @@ KINDS: dict[str, tuple[str, str, dict[str, Any], tuple[int, object], int]] = {
     "413": ("POST", ACCOUNTS, {"content": b" " * 20_000}, (200, []), 413),
     "415": ("POST", ACCOUNTS, {"content": b"{}"}, (200, []), 415),
     "422": ("POST", ACCOUNTS, {"json": {}}, (200, []), 422),
-    "500": ("GET", "/crash", {}, (200, []), 500),
     "502": ("GET", ACCOUNTS, {}, (500, {}), 502),
     "503": ("GET", ACCOUNTS, {}, (503, {}), 503),
     "504": ("GET", ACCOUNTS, {}, (504, {}), 504),
     "liveness": ("GET", "/healthz", {}, (200, []), 200),
     "readiness": ("GET", "/readyz", {}, (400, {"code": "PGRST200"}), 200),
-    "the docs": ("GET", "/docs", {}, (200, []), 200),
-    "an asset": ("GET", "/docs/assets/swagger-ui.css", {}, (200, []), 200),
-    "the description": ("GET", "/openapi.json", {}, (200, []), 200),
 }
 ORIGIN = {"EDGE_CORS_ORIGINS": ORIGINS, "EDGE_CORS_HEADERS": "X-Of-The-App"}
 
@@ -144,7 +136,7 @@ def test_without_the_setting_a_preflight_is_a_method_like_any_other(apis: Callab
 
 
 @pytest.mark.parametrize(
-    ("kind", "origin"), [*((kind, ALLOWED) for kind in KINDS), ("200", ALSO_ALLOWED), ("500", ALSO_ALLOWED)]
+    ("kind", "origin"), [*((kind, ALLOWED) for kind in KINDS), ("200", ALSO_ALLOWED), ("503", ALSO_ALLOWED)]
 )
 def test_a_page_of_an_allowed_origin_can_read_every_answer(apis: Callable[..., Api], kind: str, origin: str) -> None:
     answer = apis(**ORIGIN).call(kind, Origin=origin)
@@ -159,7 +151,7 @@ def test_a_page_of_an_allowed_origin_can_read_every_answer(apis: Callable[..., A
 @pytest.mark.parametrize(
     ("kind", "origin"),
     [
-        *((kind, "https://evil.example.com") for kind in ("200", "401 without a token", "500", "503")),
+        *((kind, "https://evil.example.com") for kind in ("200", "401 without a token", "503")),
         ("200", "http://app.example.com"),
         ("200", "https://app.example.com:8443"),
         ("200", "https://app.example.com.evil.example"),
@@ -215,8 +207,6 @@ def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: 
     assert set(SENT_BY_PAGES) <= listed(answer.headers["Access-Control-Allow-Headers"])
     assert "Access-Control-Allow-Credentials" not in answer.headers
     assert "origin" in listed(answer.headers["Vary"])
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +233,7 @@ def test_any_other_preflight_fails(with_cors: httpx.Client, origin: str, method:
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-@pytest.mark.parametrize("kind", ["200", "401 without a token", "500"])
+@pytest.mark.parametrize("kind", ["200", "401 without a token"])
 def test_the_origin_can_be_any_but_never_with_cookies(apis: Callable[..., Api], kind: str) -> None:
     answer = apis(EDGE_CORS_ORIGINS="*").call(kind, Origin="https://anybody.example", Cookie="a=b")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
@@ -286,21 +276,10 @@ def test_behind_a_proxy_that_strips_a_prefix_paths_have_it(apis: Callable[..., A
     assert client.delete(ACCOUNTS).headers["Allow"] == "GET, POST"
 
 
-FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
-DIRECT = {"scheme": "http", "client": "127.0.0.1", "host": "127.0.0.1"}
-
-
-@pytest.mark.parametrize(
-    "setting", [{}, {"EDGE_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1, ::1"}], ids=["none", "others"]
-)
-def test_what_a_proxy_says_is_not_believed(apis: Callable[..., Api], setting: dict[str, str]) -> None:
-    assert apis(**setting).client.get("/who", headers=FORWARDED).json() == DIRECT
-
-
-def test_unless_the_proxy_is_a_trusted_one(apis: Callable[..., Api]) -> None:
-    client = apis(EDGE_TRUSTED_PROXIES="192.0.2.1, 127.0.0.0/8").client
-    assert client.get("/who", headers=FORWARDED).json() == {**DIRECT, "scheme": "https", "client": "203.0.113.9"}
-    assert client.get("/who", headers={"X-Forwarded-Host": "evil.example"}).json() == DIRECT
+def test_what_a_proxy_says_is_not_believed(apis: Callable[..., Api]) -> None:
+    headers = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+    seen = apis().client.get("/who", headers=headers).json()
+    assert seen == {"scheme": "http", "client": "127.0.0.1", "host": "127.0.0.1"}
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
@@ -321,13 +300,6 @@ def test_unless_the_proxy_is_a_trusted_one(apis: Callable[..., Api]) -> None:
         ("EDGE_CORS_ORIGINS", "https://app.example.com https://b.example.com"),
         ("EDGE_CORS_ORIGINS", '["https://app.example.com"]'),
         ("EDGE_CORS_ORIGINS", f"{ALLOWED}, garbage"),
-        ("EDGE_TRUSTED_PROXIES", "garbage"),
-        ("EDGE_TRUSTED_PROXIES", "*"),
-        ("EDGE_TRUSTED_PROXIES", "proxy.example.com"),
-        ("EDGE_TRUSTED_PROXIES", "10.0.0.1/8"),
-        ("EDGE_TRUSTED_PROXIES", "10.0.0.0/33"),
-        ("EDGE_TRUSTED_PROXIES", "300.0.0.1"),
-        ("EDGE_TRUSTED_PROXIES", "127.0.0.1, garbage"),
         ("EDGE_LOG_LEVEL", "verbose"),
         ("EDGE_LOG_LEVEL", "INFO "),
         ("EDGE_LOG_LEVEL", "10"),
@@ -356,14 +328,13 @@ def test_a_wrong_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPat
 
 
 def test_lists_are_split_at_commas_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": f" {ORIGINS} ,", "EDGE_TRUSTED_PROXIES": " , "})
+    settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": f" {ORIGINS} ,"})
     assert settings.edge_cors_origins == (ALLOWED, ALSO_ALLOWED)
-    assert settings.edge_trusted_proxies == ()
 
 
 def test_nothing_is_open_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": "", "EDGE_TRUSTED_PROXIES": ""})
-    assert (settings.edge_cors_origins, settings.edge_trusted_proxies) == ((), ())
+    settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": ""})
+    assert settings.edge_cors_origins == ()
     assert (settings.edge_log_level, settings.edge_log_format) == ("info", None)
 
 

@@ -28,7 +28,7 @@ from edge_api.local.stack import Stack
 from tests.edge.faults import KEY, ROW_AND_CREATED, TOKEN
 from tests.edge.problems import MARK
 from tests.edge.scripted import answering, scripted_upstream
-from tests.edge.serving import SERVE, serving, workers
+from tests.edge.serving import SERVE, log_of, serving, workers
 from tests.support import ACCOUNTS, GET_OR_CREATE, User
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -136,8 +136,8 @@ def exported(tmp_path: Path) -> dict[str, set[str]]:
 
 
 def test_the_dashboard_the_alerts_and_the_docs_speak_of_metrics_that_there_are(tmp_path: Path) -> None:
-    dashboard = json.loads((PROJECT / "ops" / "grafana" / "edge-api.json").read_text())
-    alerts = yaml.safe_load((PROJECT / "ops" / "prometheus" / "alerts.yml").read_text())
+    dashboard = json.loads((PROJECT / "deploy" / "grafana" / "edge-api.json").read_text())
+    alerts = yaml.safe_load((PROJECT / "deploy" / "prometheus" / "alerts.yml").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     rules = [rule for group in alerts["groups"] for rule in group["rules"]]
     queries += [rule["expr"] for rule in rules]
@@ -226,7 +226,7 @@ def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> Non
         scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
         serving(tmp_path, upstream.url, KEY, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_BSP_SCHEDULE_DELAY="50") as (
             url,
-            _,
+            child,
         ),
     ):
         headers = {
@@ -237,9 +237,7 @@ def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> Non
         assert httpx.post(f"{url}{GET_OR_CREATE}?who=kilroy", headers=headers).status_code == 200
         client, server = sorted(sink.wait_for(2), key=lambda span: span.kind, reverse=True)
         (call,) = upstream.received
-        line = next(
-            line for line in map(json.loads, (tmp_path / "api.log").read_text().splitlines()) if line.get("status")
-        )
+        line = next(line for line in map(json.loads, log_of(url, child).splitlines()) if line.get("status"))
     assert (server.kind, client.kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT)
     assert server.trace_id.hex() == client.trace_id.hex() == line["trace_id"] == TRACE_ID
     assert server.parent_span_id.hex() == "b7ad6b7169203331"
