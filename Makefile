@@ -77,16 +77,17 @@ clean: ## remove what was installed
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-api needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	@echo "Installing the Python packages into .venv"
-	@if command -v uv >/dev/null; then \
+	@test -t 2 || quiet=--quiet; if command -v uv >/dev/null; then \
 		uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		VIRTUAL_ENV=.venv uv pip sync --compile-bytecode --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv uv pip sync $$quiet --compile-bytecode --require-hashes requirements.lock; \
 	else \
 		$(PYTHON) -m venv --clear .venv && \
 		sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt && \
-		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv $(BIN)/uv pip sync $$quiet --compile-bytecode --require-hashes requirements.lock; \
 	fi
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "The Python packages are installed: $$(du -sh .venv | cut -f1)"
 	@touch $@
 
 .venv/bench: bench/requirements.lock .venv/installed | node_modules/installed
@@ -97,4 +98,5 @@ clean: ## remove what was installed
 node_modules/installed: package.json package-lock.json .npmrc | .venv/installed
 	@echo "Installing the node packages into node_modules"
 	@$(BIN)/python -m edge_api.local npm install --no-save --loglevel=error
+	@echo "The node packages are installed: $$(du -sh node_modules | cut -f1)"
 	@touch $@

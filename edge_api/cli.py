@@ -5,9 +5,11 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 from edge_api import __version__
 
@@ -22,17 +24,17 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
     """
     _open_standard_streams()
     # uvicorn finishes what is under way, then raises the signal again for the handler that was there before it
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+    _handle_stop_signals(_exit)
     from edge_api import server  # noqa: PLC0415
     from edge_api.settings import InvalidSettingsError, Settings  # noqa: PLC0415
 
     try:
         settings = Settings.from_environment()
         if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
-            raise InvalidSettingsError("EDGE_METRICS_PORT: needs more packages: pip install 'edge-api[metrics]'")
+            raise InvalidSettingsError(f"EDGE_METRICS_PORT: {_needs('metrics')}")
         if not check:
             server.serve(settings, factory or server.APPLICATION)
+            _handle_stop_signals(signal.SIG_IGN)
             return 0
     except InvalidSettingsError as error:
         print(f"edge-api: cannot start with these settings\n{error}", file=sys.stderr)
@@ -49,6 +51,23 @@ def serve(factory: str | None = None, *, check: bool = False) -> int:
     os._exit(0 if ready else 1)
 
 
+def _needs(extra: str) -> str:
+    """How to install an extra: the package is on no index."""
+    wheel = f"edge_api-{__version__}-py3-none-any.whl"
+    return f"needs more packages: pip install './{wheel}[{extra}]', or '.[{extra}]' in a checkout"
+
+
+def _handle_stop_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # a second signal would raise in the middle of an exit handler, or end the interpreter's own end with -15
+    _handle_stop_signals(signal.SIG_IGN)
+    sys.exit(0)
+
+
 def _open_standard_streams() -> None:
     """Open those that are closed: the next socket would take the place of standard output, and get the log."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -61,7 +80,7 @@ def verify(output_format: str) -> int:
     try:
         from edge_api.verify import command  # noqa: PLC0415 - an extra, which `serve` does without
     except ImportError:
-        print("edge-api: verify needs more packages: pip install 'edge-api[verify]'", file=sys.stderr)
+        print(f"edge-api: verify {_needs('verify')}", file=sys.stderr)
         return 2
     return command.run(output_format)
 

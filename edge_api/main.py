@@ -26,6 +26,8 @@ _CORS_HEADERS: Final = (
     *("traceparent", "tracestate", "baggage", "sentry-trace"),
 )
 
+EXPOSED_HEADERS: Final = ("Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for the Supabase project that `settings` name. Connects to nothing before it is started."""
@@ -58,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.edge_cors_origins,
             allow_methods=["GET", "POST", "PATCH"],
             allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
-            expose_headers=["Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+            expose_headers=EXPOSED_HEADERS,
         )
     if observers:
         app.add_middleware(telemetry.ObservedMiddleware, observers=observers)

@@ -13,7 +13,7 @@ import pytest
 from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
-from tests import target
+from tests import chromium, target
 from tests.support import NO_CERTIFICATES, User, sign_up
 
 
@@ -25,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--image", type=Path, metavar="COMMAND", help="also run tests/image: what runs the image (.ci/image)"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # once, and not in each of xdist's workers
+        chromium.require(config.args, config.getoption("ignore") or [])
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -15,5 +15,7 @@ def package_folder(name: str) -> Path:
     """The folder of an installed Python package, found without importing it. Raises StackError if it is missing."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise StackError(f"the Python package {name} is missing: run make, or install edge-api[local]")
+        raise StackError(
+            f"the Python package {name} is missing: run make in the checkout, or install the wheel with [verify]"
+        )
     return Path(spec.origin).parent

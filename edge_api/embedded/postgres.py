@@ -1,7 +1,9 @@
 """A real PostgreSQL cluster from a Python package."""
 
+import grp
 import hashlib
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -15,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from edge_api.embedded.packages import PROJECT, package_folder
-from edge_api.embedded.processes import Child, StackError, as_user
+from edge_api.embedded.processes import Child, Ids, StackError, as_user
 
 PostgresVersion = Literal[16, 18]
 VERSIONS: Final[tuple[PostgresVersion, ...]] = get_args(PostgresVersion)
@@ -23,9 +25,13 @@ _BASELINE: Final = PROJECT / "sql" / "local" / "baseline.sql"
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C"}
 SUPERUSER: Final = "supabase_admin"
 
-# PostgreSQL refuses to run as root. In a container, root is often the only user there is besides this one.
-_UNPRIVILEGED: Final = "nobody"
+# PostgreSQL refuses to run as root, often a container's only user. It gets ids that nothing else has: they belong to no
+# account, and are not among those that systemd assigns at run time (https://systemd.io/UIDS-GIDS/).
+_UNUSED_IDS: Final = range(60578, 61184)
+# initdb looks its user up by name, which an id of its own lacks.
+_NAMED_USER: Final = "nobody"
 _SYSTEM_STATE: Final = Path("/var/lib/edge-api")
+_SECONDS: Final = 60  # for each of PostgreSQL's tools
 
 
 def postgres_version(wanted: str | None) -> PostgresVersion:
@@ -36,8 +42,28 @@ def postgres_version(wanted: str | None) -> PostgresVersion:
     raise StackError(f"EDGE_POSTGRES_VERSION must be one of {', '.join(map(str, VERSIONS))}")
 
 
-def _runs_as() -> str | None:
-    return _UNPRIVILEGED if os.geteuid() == 0 else None
+def _has_name(number: int) -> bool:
+    for look_up in (pwd.getpwuid, grp.getgrgid):
+        try:
+            look_up(number)
+        except KeyError:
+            continue
+        return True
+    return False
+
+
+def _runs_as() -> Ids | None:
+    """The user and group that run PostgreSQL; None for those that run this.
+
+    Raises:
+        StackError: this machine has given all of the ids to users.
+    """
+    if os.geteuid() != 0:
+        return None
+    for number in _UNUSED_IDS:
+        if not _has_name(number):
+            return Ids(number, number)
+    raise StackError(f"each user id from {_UNUSED_IDS[0]} to {_UNUSED_IDS[-1]} is taken: run it as an ordinary user")
 
 
 def _open_to_all(path: Path) -> bool:
@@ -52,7 +78,7 @@ def cluster_home(state: Path) -> Path:
     folder of its own below /var/lib.
     """
     state = state.resolve()
-    if _runs_as() is None or _open_to_all(state.parent):
+    if os.geteuid() != 0 or _open_to_all(state.parent):
         return state
     return _SYSTEM_STATE / hashlib.sha256(bytes(state)).hexdigest()[:16]
 
@@ -80,15 +106,15 @@ class Cluster:
         self.port = 0
 
     def start(self, port: int) -> Child:
-        """Start the server, on data that is made if it is not there; returns when it answers."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        if self._user is not None:
-            self._home.chmod(0o711)
-            self._make_install_readable()
-        if not self._data.exists():
-            self._initialise()
-        elif (self._data / "postmaster.pid").exists():  # left by a run that was killed, and perhaps still running
-            self._run("pg_ctl", "stop", "--pgdata", self._data, "--mode=fast", "--timeout=10", check=False)
+        """Start the server, on data that is created if it does not exist; returns when it accepts connections.
+
+        Raises:
+            StackError: it cannot be started.
+        """
+        try:
+            self._prepare_folders()
+        except OSError as error:
+            raise StackError(f"PostgreSQL cannot be started: {error}") from None
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -114,7 +140,7 @@ class Cluster:
         )
         try:
             server.wait_until(self._answers, seconds=30)
-            self._prepare()
+            self._create_roles()
         except BaseException:
             server.stop(grace_seconds=2)
             raise
@@ -180,7 +206,7 @@ class Cluster:
             return False
         return True
 
-    def _prepare(self) -> None:
+    def _create_roles(self) -> None:
         """Give the cluster what a hosted project starts with, unless it has it."""
         with self.connect(SUPERUSER) as connection, connection.transaction():
             if connection.execute("select 1 from pg_catalog.pg_roles where rolname = 'authenticated'").fetchone():
@@ -193,27 +219,65 @@ class Cluster:
                     sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))
                 )
 
+    def _prepare_folders(self) -> None:
+        """Create what does not exist yet, and end a server that an earlier run left."""
+        if self._home.parent == _SYSTEM_STATE:
+            _SYSTEM_STATE.mkdir(exist_ok=True)
+            _SYSTEM_STATE.chmod(0o711)  # whatever the umask
+        self._home.mkdir(exist_ok=True)
+        if self._user is not None:
+            self._home.chmod(0o711)
+            self._make_install_readable()
+        if not self._data.exists():
+            self._initialise()
+            return
+        owner = self._data.stat().st_uid
+        if owner != (os.geteuid() if self._user is None else self._user.user):
+            raise StackError(f"the data in {self._data} belong to another user (id {owner}): run make reset")
+        if (self._data / "postmaster.pid").exists():  # left by a run that was killed, and perhaps still running
+            self._run(
+                "pg_ctl", "stop", "--pgdata", self._data, "--mode=fast", "--timeout=10", user=self._user, check=False
+            )
+
     def _initialise(self) -> None:
-        """Make the cluster: under another name until it is whole."""
+        """Create the cluster: in another folder until it is complete."""
         unfinished = self._data.with_name(f"{self._name}.unfinished")
-        password_file = self._home / f"{self._name}.password"
+        data, password_file = unfinished / "data", unfinished / "password"
         shutil.rmtree(unfinished, ignore_errors=True)
-        password_file.unlink(missing_ok=True)
         unfinished.mkdir(mode=0o700)
-        password_file.touch(mode=0o600)
-        password_file.write_text(self._passwords[SUPERUSER])
         try:
-            if self._user is not None:
-                for path in (unfinished, password_file):
-                    shutil.chown(path, self._user)
+            data.mkdir(mode=0o700)
+            password_file.touch(mode=0o600, exist_ok=False)
+            password_file.write_text(self._passwords[SUPERUSER])
+            user = None if self._user is None else self._lend(unfinished, self._user.group)
             self._run(
                 "initdb",
-                *("--pgdata", unfinished, "--username", SUPERUSER, "--pwfile", password_file),
+                *("--pgdata", data, "--username", SUPERUSER, "--pwfile", password_file),
                 *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+                user=user,
             )
+            if self._user is not None:
+                for path in (data, *data.rglob("*")):
+                    os.chown(path, *self._user, follow_symlinks=False)
+            data.rename(self._data)
         finally:
-            password_file.unlink()
-        unfinished.rename(self._data)
+            shutil.rmtree(unfinished)
+
+    def _lend(self, folder: Path, group: int) -> Ids:
+        """Give what is in a folder to the user with a name, in a group of its own.
+
+        That user's other programs are not of the group: they can neither enter the folder nor trace the one that may
+        (https://man7.org/linux/man-pages/man2/ptrace.2.html, access mode checking).
+        """
+        try:
+            user = Ids(pwd.getpwnam(_NAMED_USER).pw_uid, group)
+        except KeyError:
+            raise StackError(f"root needs the user {_NAMED_USER} to run initdb as, which does not exist") from None
+        for path in folder.iterdir():
+            os.chown(path, *user)
+        os.chown(folder, -1, group)
+        folder.chmod(0o710)
+        return user
 
     def _make_install_readable(self) -> None:
         """Copy the programs to where the unprivileged user can run them, if it cannot where they are."""
@@ -235,17 +299,24 @@ class Cluster:
             unfinished.rename(copy)
         self._install = copy / self._install.relative_to(site_packages)
 
-    def _run(self, program: str, *arguments: str | Path, check: bool = True) -> None:
-        done = subprocess.run(
-            [self._install / "bin" / program, *arguments],
-            cwd=self._home,
-            env=_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **as_user(self._user),
-        )
+    def _run(self, program: str, *arguments: str | Path, user: Ids | None, check: bool = True) -> None:
+        try:
+            done = subprocess.run(
+                [self._install / "bin" / program, *arguments],
+                cwd=self._home,
+                env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+                **as_user(user),
+            )
+        except subprocess.TimeoutExpired:
+            raise StackError(f"{program} took longer than {_SECONDS} s") from None
+        if "could not look up effective user ID" in done.stderr:
+            raise StackError(
+                f"{program} needs a name for the user id {os.geteuid()}: add it to /etc/passwd, or run this as root"
+            )
         if check and done.returncode != 0:
             raise StackError(f"{program} failed:\n{done.stderr.strip()}")

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import pwd
 import re
 import signal
 import socket
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _POLL_SECONDS: Final = 0.02
 _LOG_TAIL_LINES: Final = 15
@@ -32,6 +31,13 @@ class StackError(Exception):
             self.log_tail = "\n".join([f"the end of {log}:", *(f"  {line}" for line in lines)])
 
 
+class Ids(NamedTuple):
+    """A user and a group of the operating system, by number: neither needs a name."""
+
+    user: int
+    group: int
+
+
 class Child:
     """A process that was started here. It gets no terminal, a session of its own, and a log file."""
 
@@ -44,7 +50,7 @@ class Child:
         cwd: Path,
         env: Mapping[str, str],
         stdin: bytes = b"",
-        user: str | None = None,
+        user: Ids | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         """Start it.
@@ -56,7 +62,7 @@ class Child:
             cwd: the working directory.
             env: its whole environment.
             stdin: what it reads from its standard input: the place for secrets.
-            user: the operating-system user that runs it; None for the one who runs this.
+            user: the user and group that run it; None for those that run this.
             stop_signal: what asks it to end.
 
         Raises:
@@ -65,7 +71,7 @@ class Child:
         self.name = name
         self.log = log
         self._stop_signal = stop_signal
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             self._process = subprocess.Popen(
                 [str(word) for word in argv],
@@ -124,14 +130,9 @@ class Child:
                 self._process.wait()
 
 
-def as_user(user: str | None) -> dict[str, Any]:
-    """Arguments for subprocess that make a program run as `user`, with that user's rights alone; none for None."""
-    if user is None:
-        return {}
-    try:
-        return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    except KeyError:
-        raise StackError(f"this machine has no user {user!r}, as whom a part has to run that refuses root") from None
+def as_user(ids: Ids | None) -> dict[str, Any]:
+    """Arguments for subprocess that run a program with the rights of this user and group alone; none for None."""
+    return {} if ids is None else {"user": ids.user, "group": ids.group, "extra_groups": []}
 
 
 def free_port(preferred: int | None = None) -> int:

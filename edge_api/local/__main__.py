@@ -5,6 +5,9 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +16,7 @@ from edge_api.embedded.postgres import postgres_version
 from edge_api.embedded.processes import StackError
 from edge_api.local import stack, types
 from edge_api.local.node import npm, supabase_here
+from edge_api.local.state import write_private
 
 _READY = """
   page           {api}/
@@ -55,18 +59,46 @@ def _number(variable: str, default: int) -> int:
     return int(value)
 
 
+def _steps() -> Callable[[str], AbstractContextManager[None]]:
+    """Tells of each step in a line: at a terminal from its beginning, elsewhere at its end."""
+    done = 0
+    is_terminal = sys.stdout.isatty()
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        nonlocal done
+        since = time.monotonic()
+        if is_terminal:
+            print(f"[{'=' * done:<{stack.STEPS}}] {name} ...", end="", flush=True)
+        try:
+            yield
+        except BaseException:
+            if is_terminal:
+                print()  # what is at fault has a line of its own
+            raise
+        done += 1
+        again = "\r" if is_terminal else ""
+        print(f"{again}[{'=' * done:<{stack.STEPS}}] {name} ({time.monotonic() - since:.1f} s)", flush=True)
+
+    return step
+
+
 def _dev(state: Path) -> None:
     for handled in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(handled, _stop)
+    if os.environ.get("EDGE_API_HOST") not in {None, "", "127.0.0.1"}:
+        raise StackError("EDGE_API_HOST must be 127.0.0.1: what runs here is for this machine alone")
     with stack.run(
         state,
         postgres=postgres_version(os.environ.get("EDGE_POSTGRES_VERSION")),
         api_port=_number("EDGE_API_PORT", 9403),
-        report=lambda line: print(line, flush=True),
+        # its own settings, EDGE_CORS_ORIGINS for one; a wrong one ends it with a message
+        api_settings={name: value for name, value in os.environ.items() if name.startswith("EDGE_")},
+        step=_steps(),
     ) as running:
         settings_file = state / "dev.env"
         settings = running.settings()
-        stack.write_private(settings_file, "".join(f"{name}='{value}'\n" for name, value in settings.items()))
+        write_private(settings_file, "".join(f"{name}='{value}'\n" for name, value in settings.items()))
         print(
             _READY.format(
                 api=running.api_url,
@@ -108,11 +140,15 @@ def main() -> int:
             case "supabase":
                 return supabase_here(rest)
     except _Stopped:
-        print("stopped")
+        with suppress(OSError):  # nobody reads it any more
+            print("stopped", flush=True)
     except StackError as error:
         print(f"edge-api: {error}", file=sys.stderr)
         if error.log_tail:
             print(error.log_tail, file=sys.stderr)
+        return 1
+    except OSError as error:  # a folder that cannot be written to, a full disk
+        print(f"edge-api: {error}", file=sys.stderr)
         return 1
     return 0
 

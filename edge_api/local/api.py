@@ -1,19 +1,27 @@
 """The API as `make dev` serves it: with a page at / to try it on."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from edge_api import cli, server
 from edge_api.embedded.packages import PROJECT
+from edge_api.main import EXPOSED_HEADERS
 from edge_api.settings import Settings
 
 APPLICATION: Final = "edge_api.local.api:application"
+# A frontend's own development server, at whatever port it has
+_LOOPBACK_ORIGIN: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+# The variable for the database's address, without the password
+DATABASE_ADDRESS: Final = "PAGE_DATABASE_ADDRESS"
 _PAGE: Final = Path(__file__).with_name("page")
+_TYPES: Final = PROJECT / "supabase" / "database.types.ts"
 _SUPABASE_JS: Final = PROJECT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"
 
 
@@ -21,6 +29,14 @@ def application() -> FastAPI:
     """The application that the environment asks for, with the page."""
     app = server.application()
     settings = Settings.from_environment()
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.edge_cors_origins,
+        allow_origin_regex=_LOOPBACK_ORIGIN,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
     headers = {
         # all of it from here, nothing inline, and calls to the API and to Supabase only
         "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -36,7 +52,17 @@ def application() -> FastAPI:
 
     @app.get("/page/config.json", include_in_schema=False)
     async def config() -> JSONResponse:
-        return JSONResponse({"url": settings.supabase_url, "key": settings.supabase_publishable_key})
+        return JSONResponse(
+            {
+                "url": settings.supabase_url,
+                "key": settings.supabase_publishable_key,
+                "database": os.environ[DATABASE_ADDRESS],
+            }
+        )
+
+    @app.get("/page/database.types.ts", include_in_schema=False)
+    async def types() -> FileResponse:
+        return FileResponse(_TYPES, media_type="text/plain")
 
     @app.get("/page/supabase.js", include_in_schema=False)
     async def supabase_js() -> FileResponse:

@@ -50,6 +50,8 @@ async function fetch(request, ...rest) {
   if (!PUBLIC_PATH.test(new URL(request.url).pathname)) return new Response(null, { status: 404 });
   if (request.method === "OPTIONS" && request.headers.has("Access-Control-Request-Method")) return preflight(request);
   const answer = await app.fetch(request, ...rest);
+  // the page of the package's own console, in place of each path of Auth that it lacks
+  if (answer.headers.get("Content-Type")?.startsWith("text/html")) return new Response(null, { status: 404 });
   answer.headers.set("Access-Control-Allow-Origin", "*");
   return answer;
 }

@@ -73,7 +73,9 @@ def test_it_holds_the_service_and_what_it_copies(wheel: Path) -> None:
         metadata = archive.read(f"edge_api-{__version__}.dist-info/METADATA").decode()
     assert {"edge_api/py.typed", f"edge_api-{__version__}.dist-info/licenses/LICENSE"} <= set(names)
     assert "License-Expression: MIT" in metadata
-    assert not [name for name in names if name.startswith(("tests", "bench", "node_modules"))]
+    assert not [name for name in names if name.startswith(("tests", "bench", "node_modules", "edge_api/local"))]
+    assert "Provides-Extra: verify" in metadata
+    assert "Provides-Extra: local" not in metadata  # it works in a checkout only
 
 
 def test_what_serves_has_no_database_and_no_tools(venv: Path) -> None:
@@ -147,5 +149,5 @@ def test_without_its_extra_verify_says_how_to_get_it() -> None:
         [sys.executable, "-c", script, "verify"], env={}, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 2
-    assert "pip install 'edge-api[verify]'" in done.stderr
+    assert f"pip install './edge_api-{__version__}-py3-none-any.whl[verify]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -15,11 +15,11 @@ from typing import Any, Final
 import httpx
 
 from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import Child, on_free_port
+from edge_api.embedded.processes import Child, Ids, on_free_port
 
 CADDYFILE: Final = PROJECT / "deploy" / "Caddyfile"
 SITE: Final = "localhost"  # for which Caddy makes a certificate itself
-_UNPRIVILEGED: Final = "nobody"
+_UNPRIVILEGED: Final = Ids(65534, 65534)  # nobody's
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def caddy(*upstreams: str, wait: bool = True, **settings: str) -> Iterator[Front
         user = _UNPRIVILEGED if os.geteuid() == 0 else None
         if user is not None:
             folder.chmod(0o711)
-            shutil.chown(data, user)
+            os.chown(data, *user)
             program = Path(shutil.copy(program, folder))  # root's checkout may be closed to others
 
         def start(port: int) -> Child:

@@ -1,6 +1,7 @@
 """What is under way when workers are replaced or the service restarts: no request is lost."""
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from signal import SIGHUP
+from signal import SIGHUP, SIGTERM
 
 import httpx
 import psutil
@@ -158,3 +159,17 @@ def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path,
         assert answer.startswith(b"HTTP/1.1 200 ")
         child.stop(grace_seconds=10)
         assert child.exit_code() == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_signals_that_come_while_it_ends_change_nothing(tmp_path: Path, processes: str) -> None:
+    with (
+        scripted_upstream(healthy) as upstream,
+        serving(tmp_path, upstream.url, KEY, EDGE_API_WORKERS=processes) as (_, child),
+    ):
+        while child.exit_code() is None:
+            os.kill(child.pid, SIGTERM)
+        assert child.exit_code() == 0
+        log = child.log.read_text()
+        assert "Traceback" not in log
+        assert "Exception ignored" not in log

@@ -1,12 +1,13 @@
 """`make dev`, from outside."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from tests.support import ACCOUNTS, GET_OR_CREATE
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]
 PASSWORD = "correct horse battery"
+NAMED_ORIGIN = "https://app.example.com"
 
 
 class Dev:
@@ -105,7 +107,12 @@ def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Dev]
 @pytest.fixture(scope="module")
 def dev(state_folders: Callable[[], Path]) -> Iterator[Dev]:
     """One for those that leave it running."""
-    with running(DEV, new_environment(state_folders())) as dev:
+    environment = {
+        **new_environment(state_folders()),
+        "EDGE_CORS_ORIGINS": NAMED_ORIGIN,
+        "EDGE_CORS_HEADERS": "X-Tenant",
+    }
+    with running(DEV, environment) as dev:
         yield dev
 
 
@@ -149,12 +156,51 @@ def test_the_settings_file_is_private_and_names_what_runs(dev: Dev) -> None:
     assert str(password) not in shown
 
 
+STEP_NAMES = ("PostgreSQL 16", "REST and Auth", "the migrations", "the API")
+
+
+def test_each_step_has_a_line(dev: Dev) -> None:
+    steps = [line for line in dev.output.splitlines() if line.startswith("[")]
+    bars = ("[=   ]", "[==  ]", "[=== ]", "[====]")
+    assert [re.sub(r" \(\d+\.\d s\)$", "", line) for line in steps] == [
+        f"{bar} {name}" for bar, name in zip(bars, STEP_NAMES, strict=True)
+    ]
+
+
+def test_a_terminal_shows_a_step_from_its_beginning_and_a_failure_on_a_line_of_its_own(
+    environment: dict[str, str],
+) -> None:
+    reading, terminal = os.openpty()
+    with subprocess.Popen(
+        DEV, env={**environment, "EDGE_CORS_ORIGINS": "nonsense"}, stdout=terminal, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while piece := os.read(reading, 65536):
+                shown += piece
+        os.close(reading)
+    assert process.returncode == 1
+    lines = shown.decode().splitlines(keepends=True)
+    assert lines[0] == "[    ] PostgreSQL 16 ...\r"
+    assert lines[1].startswith("[=   ] PostgreSQL 16 (")
+    assert lines[6] == "[=== ] the API ...\r\n"
+    assert lines[7] == "edge-api: the API ended with exit code 2\r\n"
+
+
 def test_no_secret_is_in_a_command_line(dev: Dev) -> None:
     commands = " ".join(word for process in dev.descendants for word in process.cmdline())
     state = (dev.state / "state.json").read_text()
     secrets = [word for word in state.split('"') if len(word) > 30]
     assert len(secrets) == 6
     assert [secret for secret in secrets if secret in commands] == []
+
+
+def test_another_user_of_the_machine_reads_no_file(dev: Dev) -> None:
+    readable = [path for path in dev.state.iterdir() if path.stat().st_mode & 0o077]
+    assert readable == []
+    # PostgreSQL's own user, where root runs it, passes through the folder; nobody lists or changes it
+    assert dev.state.stat().st_mode & 0o066 == 0
 
 
 def test_the_lines_to_paste_work(dev: Dev) -> None:
@@ -189,6 +235,34 @@ def test_the_official_cli_needs_no_node_of_the_machines(dev: Dev, tmp_path: Path
     assert "up to date" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("origin", "may_call"),
+    [
+        (NAMED_ORIGIN, True),
+        ("http://localhost:5173", True),
+        ("https://localhost", True),
+        ("http://127.0.0.1:3000", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost.example.com:5173", False),
+        ("http://localhost:5173.example.com", False),
+        ("http://127.0.0.10:3000", False),
+        ("https://app.example.org", False),
+        ("null", False),
+    ],
+)
+def test_pages_of_this_machine_and_of_the_named_origins_may_call(dev: Dev, origin: str, *, may_call: bool) -> None:
+    preflight = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,x-tenant",
+    }
+    for method, headers in (("OPTIONS", preflight), ("GET", {"Origin": origin})):
+        answer = httpx.request(method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers)
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if may_call else None)
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert answer.status_code == (401 if method == "GET" else 200 if may_call else 400)
+
+
 def test_a_port_in_use_is_one_clear_line(dev: Dev) -> None:
     other = {**dev.environment, "EDGE_STATE_DIR": f"{dev.environment['EDGE_STATE_DIR']}/other"}
     failed = subprocess.run(DEV, env=other, capture_output=True, text=True, timeout=30, check=False)
@@ -206,6 +280,23 @@ def test_a_state_folder_in_use_is_one_clear_line(dev: Dev) -> None:
         assert failed.returncode == 1
         assert failed.stderr.startswith("edge-api: ")
         assert "is in use by another run" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("EDGE_CORS_ORIGINS", "app.example.com", "is wrong: must be origins"),
+        ("EDGE_CORS_ORIGIN", "https://app.example.com", "there is no such setting"),
+    ],
+)
+def test_a_wrong_setting_of_the_api_is_named(
+    environment: dict[str, str], variable: str, value: str, message: str
+) -> None:
+    with running(DEV, {**environment, variable: value}) as dev:
+        assert dev.process.wait(timeout=20) == 1
+        assert "edge-api: the API ended with exit code 2" in dev.output
+        assert variable in dev.output
+        assert message in dev.output
 
 
 def test_data_of_other_migrations_are_one_clear_line(environment: dict[str, str]) -> None:
@@ -294,7 +385,13 @@ def test_a_state_folder_that_others_cannot_enter_will_do(environment: dict[str, 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("EDGE_API_PORT", "http"), ("EDGE_API_PORT", "0"), ("EDGE_API_PORT", "65536"), ("EDGE_POSTGRES_VERSION", "9")],
+    [
+        ("EDGE_API_PORT", "http"),
+        ("EDGE_API_PORT", "0"),
+        ("EDGE_API_PORT", "65536"),
+        ("EDGE_API_HOST", "0.0.0.0"),  # noqa: S104 - to see it refused
+        ("EDGE_POSTGRES_VERSION", "9"),
+    ],
 )
 def test_a_wrong_setting_is_named(environment: dict[str, str], variable: str, value: str) -> None:
     failed = subprocess.run(

@@ -9,6 +9,7 @@ import pytest
 
 from edge_api.local.stack import Stack
 from tests import target
+from tests.support import User
 
 # The package serves these to anybody; the first answers the database's address with its password.
 SYSTEM_PATHS = ("/_system/info", "/_system/config", "/_system/introspect")
@@ -57,6 +58,34 @@ def test_only_rest_and_auth_are_served(stack: Stack, path: str, *, key: bool) ->
         assert body.strip("0\r\n") == ""
     for secret in ("postgres", stack.keys.jwt_secret, stack.keys.secret):
         assert secret not in body + json.dumps(received)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", SYSTEM_PATHS)
+def test_no_method_serves_the_rest(stack: Stack, path: str, method: str) -> None:
+    for key in (stack.keys.publishable, stack.keys.secret):
+        headers = ["Origin: http://127.0.0.1:1", f"apikey: {key}", f"Authorization: Bearer {key}"]
+        status, received, body = exchange(stack, method, path, *headers)
+        assert status == 404
+        assert not [name for name in received if name.startswith("access-control-")]
+        assert body.strip("0\r\n") == ""
+
+
+@pytest.mark.parametrize("path", ["/auth/v1/admin/users", "/rest/v1/", "/rest/v1/user_accounts", "/auth/v1/user"])
+def test_what_is_served_says_nothing_without_the_right_key(stack: Stack, user: User, path: str) -> None:
+    """To another user of the machine, or a page of another port, who may have the publishable key."""
+    for headers in ([], [f"apikey: {stack.keys.publishable}"], ["apikey: sb_secret_guessed"]):
+        status, _, body = exchange(stack, "GET", path, *headers)
+        assert status in {401, 403, 404}
+        for fact in (user.email, str(user.id), "user_id", "postgres"):
+            assert fact not in body
+
+
+@pytest.mark.parametrize("path", ["/auth/v1/nothing", "/auth/v1/user/nothing", "/auth/v1/user/identities/authorize"])
+def test_a_path_that_auth_lacks_is_not_found(stack: Stack, user: User, path: str) -> None:
+    headers = {"apikey": stack.keys.publishable, "Authorization": f"Bearer {user.token}"}
+    response = httpx.get(f"{stack.supabase_url}{path}", headers=headers)
+    assert (response.status_code, response.text) == (404, "")
 
 
 @pytest.mark.parametrize("path", SYSTEM_PATHS)

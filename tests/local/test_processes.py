@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_api.embedded.processes import Child, StackError, as_user, free_port
+from edge_api.embedded.processes import Child, StackError, free_port
 
 
 def child(folder: Path, program: str, *arguments: str) -> Child:
@@ -42,15 +42,19 @@ def test_a_program_that_does_not_stop_when_asked_is_ended(tmp_path: Path) -> Non
     assert part.exit_code() == -9
 
 
-def test_a_machine_without_the_unprivileged_user_is_told_so() -> None:
-    with pytest.raises(StackError, match="no user 'nobody-of-this-name'"):
-        as_user("nobody-of-this-name")
-
-
 def test_a_log_is_for_its_owner_only(tmp_path: Path) -> None:
     part = child(tmp_path, sys.executable, "-c", "")
     part.stop(grace_seconds=10)
     assert part.log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("years of work")
+    (tmp_path / "log").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"):
+        child(tmp_path, sys.executable, "-c", "print('in')")
+    assert elsewhere.read_text() == "years of work"
 
 
 def test_a_port_that_is_taken_is_not_given() -> None:

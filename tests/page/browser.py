@@ -1,16 +1,16 @@
 """A real browser: Debian's chromium, driven by Playwright."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from edge_api.embedded.packages import PROJECT
+from edge_api.local.node import node
+from tests.chromium import chromium
 
 _FLAGS = [
     "--disable-gpu",
@@ -27,18 +27,10 @@ _AXE = PROJECT / "node_modules" / "axe-core" / "axe.min.js"
 PASSWORD = "correct horse battery"
 
 
-def chromium() -> Path:
-    """The browser. It is no Python package: where it is missing, this says how to get it."""
-    found = os.environ.get("EDGE_CHROMIUM") or shutil.which("chromium")
-    if not found or not Path(found).exists():
-        raise FileNotFoundError(
-            "the tests of the page need Chromium: apt-get install chromium, or EDGE_CHROMIUM=its path elsewhere"
-        )
-    return Path(found)
-
-
 @contextmanager
 def launched() -> Iterator[Browser]:
+    # Playwright's own wants a library that a bare machine lacks (libatomic)
+    os.environ["PLAYWRIGHT_NODEJS_PATH"] = str(node())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=_FLAGS, timeout=30_000)
         try:
@@ -84,6 +76,9 @@ class Visitor:
     def rename(self, name: str) -> None:
         self.name.fill(name)
         self.page.locator("#rename button").click()
+
+    def clipboard(self) -> str:
+        return str(self.page.evaluate("() => navigator.clipboard.readText()"))
 
     @property
     def title(self) -> Locator:

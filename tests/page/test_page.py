@@ -1,5 +1,8 @@
 """The page of `make dev`, in a real browser."""
 
+import json
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +17,12 @@ from playwright.sync_api import Error as PlaywrightError
 
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
-from edge_api.local.stack import Stack
+from edge_api.local.stack import MIGRATOR, Stack
+from edge_api.local.types import DATABASE_TYPES
 from tests.edge.serving import serving
 from tests.local.test_gateway import SYSTEM_PATHS
 from tests.page.browser import PASSWORD, Visitor, launched, violations, visiting
+from tests.support import ACCOUNTS, User
 
 NARROW = 360
 MARKUP = """<img src=x onerror="document.title='broken'"><b>&amp;"""
@@ -166,6 +171,97 @@ def test_the_buttons_make_each_call_both_ways(visitor: Visitor) -> None:
     expect(statuses).to_have_text(["200", "200"])
 
 
+def test_another_users_account_is_404(visitor: Visitor) -> None:
+    visitor.sign_up(address())
+    own = visitor.page.locator('[data-fact="id"]').inner_text()
+    for _ in range(2):
+        visitor.page.get_by_role("button", name="Get another user's").click()
+        expect(visitor.page.locator("[data-way=api] .status")).to_have_text("404")
+        expect(visitor.page.locator("[data-way=api]")).to_contain_text('"code": "account_not_found"')
+        expect(visitor.page.locator("[data-way=supabase] .status")).to_have_text("200")
+        expect(visitor.page.locator('[data-way=supabase] [data-part="response"]')).to_have_text("[]")
+        expect(visitor.page.locator("[data-way=api]")).not_to_contain_text(own)
+    visitor.page.reload()  # the other user's session was not kept, and this one was
+    expect(visitor.page.locator('[data-fact="id"]')).to_have_text(own)
+    assert visitor.complaints() == []
+
+
+def test_without_another_user_the_page_says_why(visitor: Visitor) -> None:
+    visitor.sign_up(address())
+    visitor.page.route("**/auth/v1/signup", lambda route: route.abort())
+    visitor.page.get_by_role("button", name="Get another user's").click()
+    expect(visitor.page.get_by_role("alert")).to_have_text("Supabase does not answer. Does make dev still run?")
+    visitor.page.unroute("**/auth/v1/signup")
+    visitor.page.get_by_role("button", name="Get another user's").click()
+    expect(visitor.page.locator("[data-way=api] .status")).to_have_text("404")
+    expect(visitor.page.get_by_role("alert")).to_have_count(0)
+
+
+def test_one_click_creates_a_throw_away_user(visitor: Visitor) -> None:
+    visitor.come()
+    visitor.page.route("**/auth/v1/signup", lambda route: route.abort())
+    visitor.page.get_by_role("button", name="Or create a throw-away user").click()
+    expect(visitor.page.get_by_role("alert")).to_have_text("Supabase does not answer. Does make dev still run?")
+    visitor.page.unroute("**/auth/v1/signup")
+    visitor.page.get_by_role("button", name="Or create a throw-away user").click()
+    expect(visitor.fresh).to_be_visible()
+    expect(visitor.page.locator('[data-fact="email"]')).to_have_text(re.compile(r"^throw-away-.*@example\.com$"))
+
+
+def test_the_token_and_each_request_can_be_copied_and_work(visitor: Visitor, stack: Stack) -> None:
+    visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.sign_up(address())
+    visitor.page.locator("#copy-token").click()
+    expect(visitor.page.locator("#copy-token")).to_have_text("Copied")
+    headers = {"Authorization": f"Bearer {visitor.clipboard()}"}
+    (account,) = httpx.get(f"{stack.api_url}{ACCOUNTS}", headers=headers).json()["accounts"]
+    assert account["id"] == visitor.page.locator('[data-fact="id"]').inner_text()
+
+    visitor.rename("It's $HOME `here`")
+    expect(visitor.title).to_have_text("It's $HOME `here`")
+    for way in ("supabase", "api"):
+        visitor.rename(f"In between, {way}")
+        expect(visitor.title).to_have_text(f"In between, {way}")
+        visitor.rename("It's $HOME `here`")
+        expect(visitor.title).to_have_text("It's $HOME `here`")
+        visitor.page.locator(f"[data-way={way}]").get_by_role("button", name="Copy as curl").click()
+        expect(visitor.page.get_by_role("status")).to_have_text("The curl line is in the clipboard.")
+        line = visitor.clipboard()
+        visitor.rename("Since")
+        expect(visitor.title).to_have_text("Since")
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=True)
+        assert json.loads(done.stdout)["account_name"] == "It's $HOME `here`"
+
+
+def test_scroll_areas_are_tab_stops_where_they_scroll(visitor: Visitor) -> None:
+    def tab_stops(width: int) -> set[bool]:
+        visitor.page.set_viewport_size({"width": width, "height": 800})
+        right = "area => (area.scrollHeight > area.clientHeight) === (area.tabIndex === 0)"
+        visitor.page.wait_for_function(f"() => [...document.querySelectorAll('pre')].every({right})")
+        return set(visitor.page.locator("pre").evaluate_all("areas => areas.map(area => area.tabIndex === 0)"))
+
+    visitor.sign_up(address())
+    assert tab_stops(1200) == {False}
+    visitor.rename("W" * 255)
+    expect(visitor.title).to_have_text("W" * 255)
+    assert tab_stops(1200) == {True, False}
+    assert tab_stops(NARROW) == {True}
+    assert tab_stops(1200) == {True, False}
+
+
+def test_the_api_docs_follow_the_browsers_colours(visit: Callable[..., Visitor], stack: Stack) -> None:
+    visitor = visit(scheme="dark")
+    visitor.page.goto(f"{stack.api_url}/docs")
+    expect(visitor.page.get_by_role("heading", name="Accounts API")).to_be_visible()
+    expect(visitor.page.locator("html.dark-mode")).to_have_count(1)
+    background = visitor.page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
+    assert re.fullmatch(r"rgb\(\d{2}, \d{2}, \d{2}\)", background)  # dark, and not transparent
+    visitor.page.emulate_media(color_scheme="light")
+    expect(visitor.page.locator("html.dark-mode")).to_have_count(0)
+    visitor.page.emulate_media(color_scheme="dark")
+    expect(visitor.page.locator("html.dark-mode")).to_have_count(1)
+
+
 def test_all_of_it_can_be_done_with_the_keyboard(visitor: Visitor) -> None:
     visitor.come()
     keyboard = visitor.page.keyboard
@@ -184,6 +280,8 @@ def test_all_of_it_can_be_done_with_the_keyboard(visitor: Visitor) -> None:
     expect(visitor.title).to_be_focused()
     expect(visitor.fresh).to_be_visible()
     keyboard.press("Tab")
+    expect(visitor.page.locator("#copy-token")).to_be_focused()
+    keyboard.press("Tab")
     expect(visitor.name).to_be_focused()
     keyboard.press("ControlOrMeta+A")
     keyboard.type("By keyboard")
@@ -195,7 +293,7 @@ def test_all_of_it_can_be_done_with_the_keyboard(visitor: Visitor) -> None:
     expect(visitor.page.get_by_role("button", name="Get or create")).to_be_focused()
     keyboard.press("Space")
     expect(visitor.page.get_by_role("status")).to_have_text("Get or create. supabase-js: 200, the API: 200.")
-    for _ in range(3):
+    for _ in range(4):
         keyboard.press("Shift+Tab")
     expect(visitor.page.get_by_role("button", name="Sign out")).to_be_focused()
     keyboard.press("Enter")
@@ -332,7 +430,23 @@ def test_while_supabase_is_down_the_page_says_so_and_recovers(
 
 def test_the_page_gets_no_secret(stack: Stack) -> None:
     config = httpx.get(f"{stack.api_url}/page/config.json").json()
-    assert config == {"url": stack.supabase_url, "key": stack.keys.publishable}
+    database = stack.cluster.url(MIGRATOR, with_password=False)
+    assert config == {"url": stack.supabase_url, "key": stack.keys.publishable, "database": database}
+
+
+def test_the_page_leads_to_the_docs_the_types_and_the_database(visitor: Visitor, stack: Stack) -> None:
+    visitor.come()
+    expect(visitor.page.locator("#database")).to_have_text(stack.cluster.url(MIGRATOR, with_password=False))
+    links = visitor.page.get_by_role("navigation", name="More").get_by_role("link").all()
+    *paths, database = [link.get_attribute("href") or "" for link in links]
+    assert database == stack.cluster.url(MIGRATOR, with_password=False)
+    found = {path: httpx.get(f"{stack.api_url}{path}") for path in paths}
+    assert {path: answer.status_code for path, answer in found.items()} == {
+        "/docs": 200,
+        "/openapi.json": 200,
+        "/page/database.types.ts": 200,
+    }
+    assert found["/page/database.types.ts"].text == DATABASE_TYPES.read_text()
 
 
 @pytest.mark.parametrize("path", SYSTEM_PATHS)
@@ -345,6 +459,19 @@ def test_a_page_of_another_port_reads_nothing_of_the_gateways_inside(browser: Br
         assert page.evaluate(fetched, f"{stack.supabase_url}{path}") == "refused"
         # what such a page may read, to see that it is not the browser that refuses everything
         assert "No API key" in page.evaluate(fetched, f"{stack.supabase_url}/rest/v1/user_accounts")
+    finally:
+        context.close()
+
+
+def test_a_page_of_another_port_may_call_the_api(browser: Browser, stack: Stack, user: User) -> None:
+    """A frontend's own development server, say."""
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(f"{stack.supabase_url}/rest/v1/")  # any page of another port
+        call = "([url, headers]) => fetch(url, { headers }).then(response => response.json())"
+        response = page.evaluate(call, [f"{stack.api_url}{ACCOUNTS}", {"Authorization": f"Bearer {user.token}"}])
+        assert response == {"status": "success", "accounts": [], "count": 0}
     finally:
         context.close()
 

@@ -113,6 +113,13 @@ const calls = {
     api: ({ account_name }) => api("POST", ACCOUNTS, { account_name }),
     apiCode: ({ account_name }) => code("POST", ACCOUNTS, { account_name }),
   },
+  other: {
+    title: "Get another user's",
+    supabase: ({ id }) => supabase.rpc("get_account", { account_id: id }),
+    supabaseCode: ({ id }) => `await supabase.rpc("get_account", ${JSON.stringify({ account_id: id })})`,
+    api: ({ id }) => api("GET", `${ACCOUNTS}/${id}`),
+    apiCode: ({ id }) => code("GET", `${ACCOUNTS}/${id}`),
+  },
   rename: {
     title: "Rename",
     supabase: ({ id, account_name }) => supabase.rpc("rename_account", { account_id: id, account_name }).single(),
@@ -122,6 +129,28 @@ const calls = {
     apiCode: ({ id, account_name }) => code("PATCH", `${ACCOUNTS}/${id}`, { account_name }),
   },
 };
+
+/** The request as a line for a shell, with the token in full. */
+function curl({ method, url, headers, body }) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const lines = [`curl -sS -X ${method} ${quoted(url)}`, ...[...headers].map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)];
+  if (body) lines.push(`--data-raw ${quoted(body)}`);
+  return lines.join(" \\\n  ");
+}
+
+async function copy(button, text, what) {
+  await navigator.clipboard.writeText(text);
+  button.textContent = "Copied";
+  say(`${what} is in the clipboard.`);
+}
+
+/** Scroll areas are tab stops where they scroll, and nowhere else. */
+function judgeScroll(area) {
+  if (area.scrollHeight > area.clientHeight) area.tabIndex = 0;
+  else area.removeAttribute("tabindex");
+}
+
+const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => judgeScroll(target)));
 
 function code(method, path, body) {
   const headers = ["Authorization: `Bearer ${token}`", ...(body ? ['"Content-Type": "application/json"'] : [])];
@@ -153,23 +182,25 @@ function showCall(way, text) {
   const part = (name) => shown.querySelector(`[data-part="${name}"]`);
   const call = wire[way];
   part("code").textContent = text;
-  for (const region of shown.querySelectorAll("[role=region]")) {
+  const regions = shown.querySelectorAll("[role=region]");
+  for (const region of regions) {
     region.setAttribute("aria-label", `${region.getAttribute("aria-label")}, ${card.querySelector("h3").textContent}`);
+    resized.observe(region);
   }
+  const [copyCode, copyCurl] = ["code", "curl"].map((name) => shown.querySelector(`[data-copy=${name}]`));
+  copyCode.addEventListener("click", () => copy(copyCode, text, "The code"));
+  copyCurl.addEventListener("click", () => copy(copyCurl, curl(call), "The curl line"));
+  copyCurl.hidden = !call;
   if (call) {
     part("request").textContent = requestText(call);
     part("status").textContent = call.status ?? "none";
     part("status").toggleAttribute("data-bad", !(call.status < 400));
     part("took").textContent = `${Math.round(call.took)} ms`;
-    part("answer").textContent = call.failure ?? pretty(call.text);
+    part("response").textContent = call.failure ?? pretty(call.text);
   }
-  shown.querySelector("[data-copy]").addEventListener("click", async (event) => {
-    await navigator.clipboard.writeText(text);
-    event.target.textContent = "Copied";
-    say("The code is in the clipboard.");
-  });
   card.querySelector(".call, .none")?.remove();
   card.append(shown);
+  regions.forEach(judgeScroll);
 }
 
 function requestText({ method, url, headers, body }) {
@@ -295,18 +326,44 @@ $("#rename").addEventListener("submit", (event) => {
   });
 });
 
+let othersId = null;
+
+/** The id of an account that is not this user's: that of one who is created for it. */
+async function anothersAccount() {
+  const { error } = await other.auth.signUp(throwAway());
+  if (error) throw new Failure(authMessage(error));
+  return (await straight(other.rpc("get_or_create_account").single())).id;
+}
+
 for (const button of document.querySelectorAll("[data-call]")) {
   button.addEventListener("click", () =>
     busy(button, async () => {
-      const outcome = await bothWays(button.dataset.call, { account_name: "A second one" });
-      const answers = Object.entries(wire).map(([way, call]) => `${way === "api" ? "the API" : "supabase-js"}: ${call?.status ?? "no answer"}`);
-      say(`${calls[button.dataset.call].title}. ${answers.join(", ")}.`);
-      if (button.dataset.call === "getOrCreate" && !(outcome.api instanceof Failure)) showAccount(outcome.api.account);
+      $("#calls-error").textContent = "";
+      const name = button.dataset.call;
+      try {
+        if (name === "other") othersId ??= await anothersAccount();
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        $("#calls-error").textContent = error.message;
+        return;
+      }
+      const outcome = await bothWays(name, { account_name: "A second one", id: othersId });
+      const responses = Object.entries(wire).map(([way, call]) => `${way === "api" ? "the API" : "supabase-js"}: ${call?.status ?? "no response"}`);
+      say(`${calls[name].title}. ${responses.join(", ")}.`);
+      if (name === "getOrCreate" && !(outcome.api instanceof Failure)) showAccount(outcome.api.account);
     }),
   );
 }
 
+$("#copy-token").addEventListener("click", async (event) => {
+  const { data } = await supabase.auth.getSession();
+  await copy(event.target, data.session.access_token, "The access token");
+});
+
 // Sessions ------------------------------------------------------------------------------------------------------------
+
+const throwAway = () => ({ email: `throw-away-${crypto.randomUUID().slice(0, 8)}@example.com`, password: crypto.randomUUID() });
+const authMessage = (error) => (error.status ? error.message : "Supabase does not answer. Does make dev still run?");
 
 function judgeSign() {
   const signsUp = $("#sign").elements.way.value === "up";
@@ -332,7 +389,7 @@ $("#sign").addEventListener("submit", (event) => {
     const credentials = { email: email.value, password: password.value };
     const { error } = await (way.value === "up" ? supabase.auth.signUp(credentials) : supabase.auth.signInWithPassword(credentials));
     if (error) {
-      $("#sign-error").textContent = error.status ? error.message : "Supabase does not answer. Does make dev still run?";
+      $("#sign-error").textContent = authMessage(error);
       email.focus();
       return;
     }
@@ -341,6 +398,12 @@ $("#sign").addEventListener("submit", (event) => {
   });
 });
 
+$("#throw-away").addEventListener("click", () =>
+  busy($("#throw-away"), async () => {
+    const { error } = await supabase.auth.signUp(throwAway());
+    $("#sign-error").textContent = error ? authMessage(error) : "";
+  }),
+);
 $("#sign-out").addEventListener("click", () => busy($("#sign-out"), () => supabase.auth.signOut({ scope: "local" })));
 $("#retry").addEventListener("click", async () => {
   retry.seconds = FIRST_RETRY_SECONDS;
@@ -361,6 +424,7 @@ function onSession(event, session) {
   if (user === signedInAs) return; // refreshed, or back from another tab
   const first = signedInAs === undefined;
   signedInAs = user;
+  $("#copy-token").textContent = "Copy";
   for (const card of document.querySelectorAll(".way")) {
     card.querySelector(".call, .none")?.remove();
     const none = document.createElement("p");
@@ -380,8 +444,12 @@ function onSession(event, session) {
   }
 }
 
-const { url, key } = await (await fetch("/page/config.json")).json();
+const { url, key, database } = await (await fetch("/page/config.json")).json();
+$("#database").textContent = $("#database").href = database;
 const supabase = globalThis.supabase.createClient(url, key, { global: { fetch: recording("supabase") } });
+const other = globalThis.supabase.createClient(url, key, {
+  auth: { persistSession: false, autoRefreshToken: false, storageKey: "other" },
+});
 // not within the callback: supabase-js holds its lock while that runs
 supabase.auth.onAuthStateChange((event, session) => setTimeout(onSession, 0, event, session));
 connection();
