@@ -1,7 +1,7 @@
 """Authentication: reads a user's access token before any other work.
 
 Whether a token is genuine is for Supabase alone to say, to which it travels with the request. Its claims are read here
-without proof, to refuse early what Supabase would refuse too: they let nobody in, and nothing of them is kept.
+without verification, to refuse early what Supabase would refuse too. They grant nothing, and are not stored.
 """
 
 import re
@@ -24,19 +24,19 @@ _MAX_TOKEN_LENGTH: Final = 8192
 _COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 # Clocks differ; PostgREST allows 30 s as well.
 _LEEWAY_SECONDS: Final = 30
-_USER: Final = "edge_api.user"  # in the scope, for as long as the request
+_USER: Final = "edge_api.user"  # a key of the ASGI scope
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom a request claims to be from, for Supabase to confirm."""
+    """The user that a request claims to come from; Supabase verifies it."""
 
     token: str = field(repr=False)
     id: UUID
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """The claims of a JWT, unproved; of a claim that is there twice, the last. Raises ValueError if it is no JWT."""
+    """The unverified claims of a JWT; of a duplicate claim, the last. Raises ValueError if it is no JWT."""
     parts = _COMPACT_JWS.fullmatch(token)
     claims = orjson.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) if parts else None
     if not isinstance(claims, dict):
@@ -67,9 +67,9 @@ def _user_of(authorization: list[str]) -> User:
         if claims.get("role") != "authenticated":
             raise ApiError(Kind.NOT_A_USER)
         user = User(token, UUID(claims["sub"]))
-    except (ValueError, LookupError, TypeError, AttributeError):  # the last two: a subject that is no text
+    except (ValueError, LookupError, TypeError, AttributeError):  # the last two: a subject that is not a string
         raise ApiError(Kind.INVALID_TOKEN) from None
-    if str(user.id) != claims["sub"]:  # Supabase's are in this form, and two forms of one id could be taken for two
+    if str(user.id) != claims["sub"]:  # Supabase writes the canonical form; another could be taken for another user
         raise ApiError(Kind.INVALID_TOKEN)
     return user
 

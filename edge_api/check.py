@@ -26,6 +26,8 @@ async def check(settings: Settings) -> tuple[bool, str]:
         project = f"no response within {_SECONDS:g} s"
     except Exception as error:  # whatever it is, the lines below are said
         project = f"cannot be checked: {type(error).__name__}"
+    on = telemetry.tracing_requested()
+    traces = (telemetry.tracing_unavailable() or "as the OTEL_ variables say") if on else "off"
     workers, port = settings.edge_api_workers, settings.edge_metrics_port
     lines = {
         "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, {workers} worker{'s' * (workers > 1)}",
@@ -35,7 +37,7 @@ async def check(settings: Settings) -> tuple[bool, str]:
         "CORS": ", ".join(settings.edge_cors_origins) or "no pages of other origins",
         "docs": "/docs and /openapi.json" if settings.edge_docs else "off",
         "metrics": f"http://{settings.edge_metrics_host}:{port}/metrics" if port else "off",
-        "traces": telemetry.traces_lack() or "as the OTEL_ variables say" if telemetry.traces_wanted() else "off",
+        "traces": traces,
         "logs": f"{settings.edge_log_level}, {settings.edge_log_format or 'console at a terminal, else json'}",
     }
     width = max(map(len, lines))

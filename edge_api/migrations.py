@@ -60,7 +60,7 @@ def packaged() -> tuple[Migration, ...]:
 def copy(directory: Path, report: Callable[[str], None]) -> bool:
     """Write the package's migrations that a project does not have, dated after the newest that it has.
 
-    A migration is there if a file has its name and its content, whatever the version. Nothing is overwritten.
+    A project has a migration if a file has its name and its content, whatever the version. Nothing is overwritten.
 
     Args:
         directory: the project's supabase/migrations.

@@ -142,7 +142,7 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 def _refuse_connections_at_end(listener: socket.socket) -> None:
     """Stop listening at SIGINT or SIGTERM in the process that starts the workers.
 
-    It keeps the socket until they have ended: what connected meanwhile would wait for nobody, and be reset.
+    It holds the socket until they have ended: connections accepted meanwhile would wait, and then be reset.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -152,7 +152,7 @@ class Supabase:
         code = error_code(content)
         if code in {"PGRST301", "PGRST303"}:  # without a user's token: it is the key's, or every token
             return Kind.TOKENS_REFUSED
-        # no such relation; nobody is served without a token; a server that asks the database first
+        # no such relation; no access without a token; a server that asks the database first
         if code in {"PGRST200", "PGRST302", "42501"}:
             return None
         return from_upstream(status, code).cause or Kind.SUPABASE_UNREACHABLE

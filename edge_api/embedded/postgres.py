@@ -34,10 +34,10 @@ _SYSTEM_STATE: Final = Path("/var/lib/edge-api")
 _SECONDS: Final = 60  # for each of PostgreSQL's tools
 
 
-def postgres_version(wanted: str | None) -> PostgresVersion:
+def postgres_version(value: str | None) -> PostgresVersion:
     """What EDGE_POSTGRES_VERSION asks for: 16 unless it is set."""
     for major in VERSIONS:
-        if (wanted or "16") == str(major):
+        if (value or "16") == str(major):
             return major
     raise StackError(f"EDGE_POSTGRES_VERSION must be one of {', '.join(map(str, VERSIONS))}")
 
@@ -87,7 +87,7 @@ class Cluster:
     """A cluster and its server, listening on 127.0.0.1 only, with a password for every role."""
 
     def __init__(self, major: PostgresVersion, state: Path, passwords: Mapping[str, str], *, durable: bool) -> None:
-        """Know the cluster; `start` makes and starts it.
+        """Describe the cluster; `start` creates and starts it.
 
         Args:
             major: PostgreSQL's major version.

@@ -136,15 +136,15 @@ def as_user(ids: Ids | None) -> dict[str, Any]:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on: `preferred` if that is free, else any."""
-    for wanted in (preferred, 0):
-        if wanted is None:
+    """A TCP port of 127.0.0.1 that is free: `preferred` if that is free, else any."""
+    for candidate in (preferred, 0):
+        if candidate is None:
             continue
         with socket.socket() as probe:
             # as servers do it: connections that have just ended do not count
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", wanted))
+                probe.bind(("127.0.0.1", candidate))
             except OSError:
                 continue
             return int(probe.getsockname()[1])

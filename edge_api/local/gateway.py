@@ -28,7 +28,7 @@ class Keys:
 
 
 def start(*, state: Path, port: int, database_url: str, keys: Keys) -> Child:
-    """Start the gateway; returns when it listens, with the schema `auth` made.
+    """Start the gateway; returns when it listens, with the schema `auth` created.
 
     It reads the project's schema at the first request and keeps it: apply the migrations before that, then `warm_up`.
     """
@@ -67,15 +67,15 @@ def _config(port: int, database_url: str, keys: Keys) -> dict[str, object]:
 
 
 def warm_up(gateway: Child, *, url: str, keys: Keys) -> None:
-    """Make the first request, at which the gateway reads the schema, and see that it knows the table.
+    """Send the first request, at which the gateway reads the schema, and see that it knows the table.
 
     Raises:
         StackError: it does not.
     """
     try:
         with httpx.Client(trust_env=False, timeout=10) as client:
-            answer = client.get(f"{url}/rest/v1/user_accounts?select=id&limit=1", headers={"apikey": keys.secret})
+            response = client.get(f"{url}/rest/v1/user_accounts?select=id&limit=1", headers={"apikey": keys.secret})
     except httpx.HTTPError as error:
-        raise StackError(f"{gateway.name} does not answer: {type(error).__name__}", gateway.log) from None
-    if answer.status_code != httpx.codes.OK:
-        raise StackError(f"{gateway.name} answers {answer.status_code} for the accounts table", gateway.log)
+        raise StackError(f"{gateway.name} does not respond: {type(error).__name__}", gateway.log) from None
+    if response.status_code != httpx.codes.OK:
+        raise StackError(f"{gateway.name} responds {response.status_code} for the accounts table", gateway.log)

@@ -69,7 +69,7 @@ def run(
     """Start everything, and stop it at the end, within 5 s.
 
     Args:
-        state: the folder for data, logs and secrets; made if need be, and used by one run at a time.
+        state: the folder for data, logs and secrets; created if missing, and used by one run at a time.
         postgres: PostgreSQL's major version.
         api_port: the API's port on 127.0.0.1; None for a free one.
         durable: whether the data must survive a crash of the machine.
@@ -130,7 +130,7 @@ def run_database(state: Path, *, postgres: PostgresVersion = 16) -> Iterator[Clu
         cluster = Cluster(postgres, state, saved["passwords"], durable=False)
         server, _ = on_free_port(None, cluster.start)
         try:
-            # it makes the schema auth, to which the migrations refer
+            # it creates the schema auth, to which the migrations refer
             gateway, _ = _start_gateway(state, cluster, keys, None)
             gateway.stop(grace_seconds=1)
             _push_migrations(cluster, state)

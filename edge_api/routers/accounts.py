@@ -42,13 +42,13 @@ def _links(account_id: str) -> dict[str, Any]:
 
 
 def accounts_router(settings: Settings, supabase: Supabase | None = None) -> APIRouter:
-    """The endpoints, with all that they need, for any app to include.
+    """The endpoints, with all that they need, for inclusion in any app.
 
     Its lifespan, which an app that includes it enters with its own, opens the connections to Supabase.
 
     Args:
         settings: which project, and the limits; what concerns the server is not used.
-        supabase: the client, where it is another than these settings make.
+        supabase: the client to use instead of one with these settings.
     """
     client = supabase or Supabase(settings)
 

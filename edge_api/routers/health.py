@@ -1,4 +1,4 @@
-"""Is the process alive, and can it serve?"""
+"""Health checks: liveness and readiness."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ _SECONDS: Final = 1.0
 
 
 class HealthResponse(BaseModel):
-    """The process lives."""
+    """The process runs."""
 
     status: Literal["ok"] = "ok"
 
@@ -37,7 +37,7 @@ def health_router(supabase: Supabase) -> APIRouter:
     stale_at = 0.0
 
     @router.head("/healthz", include_in_schema=False)
-    @router.get("/healthz", summary="Does the process live?", responses=problem_responses(Kind.INTERNAL_ERROR))
+    @router.get("/healthz", summary="Liveness: the process runs", responses=problem_responses(Kind.INTERNAL_ERROR))
     async def healthz() -> HealthResponse:
         """Always 200. Touches nothing else."""
         return HealthResponse()
@@ -45,7 +45,7 @@ def health_router(supabase: Supabase) -> APIRouter:
     @router.head("/readyz", include_in_schema=False)
     @router.get(
         "/readyz",
-        summary="Can requests be served?",
+        summary="Readiness: requests can be served",
         responses={**problem_responses(Kind.INTERNAL_ERROR), **problem_responses(*NOT_READY, name="NotReady")},
     )
     async def readyz() -> ReadyResponse:

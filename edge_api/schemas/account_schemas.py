@@ -31,7 +31,7 @@ AccountName = Annotated[
 
 
 def _from_iso_8601(value: object) -> object:
-    """Read what PostgREST and its like make of a timestamptz, be it `T…+00:00` or `…+00`, which Pydantic does not take.
+    """Parse a timestamptz of PostgREST (`T…+00:00`) or of the embedded stack (`…+00`, which Pydantic refuses).
 
     https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT
     """
@@ -65,7 +65,7 @@ class UserAccountResponse(BaseModel):
     )
 
     id: UUID
-    user_id: Annotated[UUID, Field(description="The owner: the user whose token made the account.")]
+    user_id: Annotated[UUID, Field(description="The owner: the user whose token created the account.")]
     account_name: Annotated[str, StringConstraints(min_length=1)]
     is_active: Annotated[StrictBool, Field(description="Whether the account may be used. Not the user's to change.")]
     created_at: Timestamp
@@ -81,14 +81,14 @@ class ListAccountsResponse(BaseModel):
 
 
 class GetOrCreateAccountResponse(BaseModel):
-    """The caller's account, and whether this call made it."""
+    """The caller's account, and whether this request created it."""
 
     account: UserAccountResponse
-    created: Annotated[StrictBool, Field(description="True for exactly one of any number of calls.")]
+    created: Annotated[StrictBool, Field(description="True for exactly one of any number of requests.")]
 
 
 class GetOrCreateAccountRow(UserAccountResponse):
-    """The flat row that the SQL function `get_or_create_account` answers."""
+    """A row of the SQL function `get_or_create_account`."""
 
     created: StrictBool
 

@@ -24,7 +24,7 @@ _METHODS: Final = frozenset(method.value for method in HTTPMethod)
 
 
 class Observer(Protocol):
-    """Is told of each request, and of each call to Supabase, by being entered before and left after it."""
+    """Context managers wrapped around each request and each call to Supabase."""
 
     def request(self, scope: Scope) -> AbstractContextManager[object]:
         """Around a request. At the end `scope["state"]` has its `status`, and `scope` its `edge_api.problem`."""
@@ -39,7 +39,7 @@ class Observer(Protocol):
         """Let go of everything, within seconds."""
 
 
-def traces_wanted() -> bool:
+def tracing_requested() -> bool:
     """Whether OpenTelemetry's own variables ask for traces."""
     environment = {name: value.strip().lower() for name, value in os.environ.items() if name.startswith("OTEL_")}
     return (
@@ -49,8 +49,8 @@ def traces_wanted() -> bool:
     )
 
 
-def traces_lack() -> str | None:
-    """What keeps traces that are wanted from being sent, or None."""
+def tracing_unavailable() -> str | None:
+    """Why requested traces cannot be sent, or None."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return "off: edge-api[otel] is not installed"
     if not entry_points(group="opentelemetry_traces_exporter", name=exporter_name()):
@@ -71,24 +71,24 @@ def method_of(scope: Scope) -> str:
 
 
 def observers(settings: Settings) -> list[Observer]:
-    """Those that the settings and the environment ask for: none, unless something is set."""
-    found: list[Observer] = []
+    """Those that the settings and the environment ask for; none by default."""
+    enabled: list[Observer] = []
     if settings.edge_metrics_port is not None:
         from edge_api.telemetry.metrics import Metrics  # noqa: PLC0415 - an extra
 
-        found.append(Metrics(settings))
-    if traces_wanted():
-        if lack := traces_lack():  # no reason not to serve: a platform sets the variables for all that runs on it
-            logger.warning("no traces", reason=lack)
+        enabled.append(Metrics(settings))
+    if tracing_requested():
+        if reason := tracing_unavailable():  # not a reason to stop: platforms set them for all services
+            logger.warning("no traces", reason=reason)
         else:
             from edge_api.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra
 
-            found.append(Tracing(settings))
-    return found
+            enabled.append(Tracing(settings))
+    return enabled
 
 
 class ObservedMiddleware:
-    """Tells observers of each request."""
+    """Enters the observers around each request."""
 
     def __init__(self, app: ASGIApp, observers: Sequence[Observer]) -> None:
         self.app = app
@@ -100,9 +100,9 @@ class ObservedMiddleware:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["status"] = 0  # no answer: the client is gone
+        state["status"] = 0  # no response: the client is gone
 
-        async def noticing_send(message: Message) -> None:
+        async def send_noting_status(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
             await send(message)
@@ -111,7 +111,7 @@ class ObservedMiddleware:
             for observer in self._observers:
                 stack.enter_context(observer.request(scope))
             try:
-                await self.app(scope, receive, noticing_send)
+                await self.app(scope, receive, send_noting_status)
             except Exception:
                 state["status"] = state["status"] or Kind.INTERNAL_ERROR.status  # as RequestMiddleware responds
                 scope["edge_api.problem"] = Kind.INTERNAL_ERROR.code

@@ -1,4 +1,4 @@
-"""Answers Prometheus, in the process that starts the workers, with the sum of what they counted."""
+"""Serves metrics to Prometheus, from the process that starts the workers, summed over them."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # the library's own variable, which
 
 @contextmanager
 def exposition(host: str, port: int) -> Iterator[None]:
-    """Answer Prometheus at a port of its own, for this process and the workers that it starts meanwhile.
+    """Serve Prometheus at a port of its own, for this process and the workers that it starts meanwhile.
 
     Raises:
         InvalidSettingsError: the port cannot be had.

@@ -24,10 +24,10 @@ class _Instruments:
     """What is exported. In no registry: they write into the folder, from which the collector reads."""
 
     requests = Counter(
-        "edge_api_requests", "Requests that were answered.", ["method", "route", "status"], registry=None
+        "edge_api_requests", "Requests that were responded to.", ["method", "route", "status"], registry=None
     )
     request_seconds = Histogram(
-        "edge_api_request_duration_seconds", "Time to answer a request.", ["route"], buckets=_BUCKETS, registry=None
+        "edge_api_request_duration_seconds", "Time to respond to a request.", ["route"], buckets=_BUCKETS, registry=None
     )
     requests_under_way = Gauge(
         "edge_api_requests_in_progress",
@@ -37,7 +37,7 @@ class _Instruments:
     )
     problems = Counter(
         "edge_api_problems",
-        "Requests that were refused or failed, by the code of their answer.",
+        "Requests that were refused or failed, by the code of the problem.",
         ["code"],
         registry=None,
     )

@@ -108,7 +108,7 @@ class Tracing:
         _PROPAGATOR.inject(headers)
 
     def close(self) -> None:
-        """Send what is left, for some seconds at most: nobody waits for a collector that is down."""
+        """Send what is left, for some seconds at most: a collector that is down delays no shutdown."""
         thread = threading.Thread(target=self._provider.shutdown, daemon=True)
         thread.start()
         thread.join(timeout=_FLUSH_SECONDS)

@@ -45,7 +45,7 @@ def main() -> None:
                 take(visitor, f"refused-{look}")
                 visitor.page.route("**/rpc/get_or_create_account", lambda route: route.abort())
                 visitor.page.reload()
-                expect(visitor.page.get_by_text("Supabase does not answer")).to_be_visible()
+                expect(visitor.page.get_by_text("Supabase does not respond")).to_be_visible()
                 take(visitor, f"failed-{look}")
 
 

@@ -73,7 +73,7 @@ async function api(method, path, body) {
     try {
       return await apiFetch(path, { method, headers, body: body && JSON.stringify(body) });
     } catch {
-      throw new Failure("The API does not answer. Does make dev still run?");
+      throw new Failure("The API does not respond. Does make dev still run?");
     }
   };
   let answer = await send();
@@ -88,7 +88,7 @@ async function api(method, path, body) {
 async function straight(query) {
   const { data, error, status } = await query;
   if (!error) return data;
-  throw new Failure(status ? error.message : "Supabase does not answer. Does make dev still run?", { status, code: error.code });
+  throw new Failure(status ? error.message : "Supabase does not respond. Does make dev still run?", { status, code: error.code });
 }
 
 const calls = {
@@ -363,7 +363,7 @@ $("#copy-token").addEventListener("click", async (event) => {
 // Sessions ------------------------------------------------------------------------------------------------------------
 
 const throwAway = () => ({ email: `throw-away-${crypto.randomUUID().slice(0, 8)}@example.com`, password: crypto.randomUUID() });
-const authMessage = (error) => (error.status ? error.message : "Supabase does not answer. Does make dev still run?");
+const authMessage = (error) => (error.status ? error.message : "Supabase does not respond. Does make dev still run?");
 
 function judgeSign() {
   const signsUp = $("#sign").elements.way.value === "up";
