@@ -30,8 +30,8 @@ import sys
 from edge_api import cli, server
 from edge_api.main import create_app
 
-def with_more_routes(settings):
-    app = create_app(settings)
+def with_more_routes(settings, **options):
+    app = create_app(settings, **options)
     more = {}
     exec(sys.argv[1], more)
     more["add_to"](app)
