@@ -32,6 +32,9 @@ insert into public.user_accounts (user_id, account_name) select id, 'Theirs' fro
 IN_THE_DATABASE = "DATABASE_URL is not set: this test looks into the database"
 SIGNS_IN = "there is no Auth server at SUPABASE_URL: this test signs in there"
 LOCKS = "06_altered_table locks the table: not for a project that may be in use"
+_SUITES_SECONDS = 240  # some 30 where nothing else runs
+
+pytestmark = pytest.mark.timeout(_SUITES_SECONDS + 60)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ def run_suites(folder: Path, *suites: str, **environment: str) -> tuple[str, dic
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=_SUITES_SECONDS,
         check=False,
     )
     results: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set(), "reasons": set()}
