@@ -94,8 +94,8 @@ def stack(state_folders: Callable[[], Path]) -> Iterator[Stack]:
         with target.named(state_folders()) as named:
             yield named
         return
-    wanted = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
-    with local_stack.run(state_folders(), postgres=wanted, durable=False) as running:
+    version = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
+    with local_stack.run(state_folders(), postgres=version, durable=False) as running:
         yield running
 
 

@@ -51,11 +51,11 @@ NAMES = {
 @pytest.mark.parametrize("kind", WRONG_BODIES)
 def test_a_wrong_body_is_422_and_nothing_is_stored(stack: Stack, user: User, kind: str) -> None:
     body, loc, error_type = WRONG_BODIES[kind]
-    answer = user.api.post(ACCOUNTS, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
-    assert answer.json()["code"] == "invalid_request"
-    assert [(error["loc"], error["type"]) for error in answer.json()["errors"]] == [(loc, error_type)]
-    assert all(error["msg"] for error in answer.json()["errors"])
+    response = user.api.post(ACCOUNTS, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["code"] == "invalid_request"
+    assert [(error["loc"], error["type"]) for error in response.json()["errors"]] == [(loc, error_type)]
+    assert all(error["msg"] for error in response.json()["errors"])
     assert stored_accounts(stack, user.id) == []
 
 
@@ -63,13 +63,13 @@ def test_a_wrong_body_renames_nothing(stack: Stack, user: User) -> None:
     account = user.api.post(GET_OR_CREATE).json()["account"]
     before = stored_accounts(stack, user.id)
     for kind, (body, loc, _) in WRONG_BODIES.items():
-        answer = user.api.patch(
+        response = user.api.patch(
             f"{ACCOUNTS}/{account['id']}",
             content=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        assert answer.status_code == 422, kind
-        assert [error["loc"] for error in answer.json()["errors"]] == [loc], kind
+        assert response.status_code == 422, kind
+        assert [error["loc"] for error in response.json()["errors"]] == [loc], kind
     assert stored_accounts(stack, user.id) == before
 
 
@@ -86,9 +86,9 @@ def test_a_wrong_body_renames_nothing(stack: Stack, user: User) -> None:
     ids=["cut off", "a form", "not UTF-8", "NaN", "a lone surrogate", "nested too deep"],
 )
 def test_a_body_that_is_not_good_json_is_422(stack: Stack, user: User, content: bytes) -> None:
-    answer = user.api.post(ACCOUNTS, content=content, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["loc"][0] == "body"
+    response = user.api.post(ACCOUNTS, content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["loc"][0] == "body"
     assert stored_accounts(stack, user.id) == []
 
 
