@@ -1,6 +1,7 @@
 """Is each object what the migrations create?"""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -197,7 +198,7 @@ def _breaks_requests(item: Object, aspect: str, before: Any, after: Any) -> bool
         return str(item.aspects["definition"][0]).startswith("UNIQUE") and aspect in {"definition", "index"}
     if aspect == "default":
         return before is not None and (after is None or item.subject.endswith((".user_id", ".is_active")))
-    return aspect == "type" and str(before).partition("(")[0] != str(after).partition("(")[0]
+    return aspect == "type" and re.sub(r"\(.*?\)", "", f"{before}") != re.sub(r"\(.*?\)", "", f"{after}")
 
 
 def _first_difference(before: str, after: str) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
     while True:
         leaks = sorted(
             (leak for leak in search.leaks() if not found.keys() & set(leak.cuts)),
-            key=lambda leak: (_CERTAINTIES.index(leak.certainty), len(leak.path)),
+            key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].kind != "table", len(leak.path)),
         )
         if not leaks:
             return [_finding(cut, paths) for cut, paths in found.items()]
@@ -127,7 +127,10 @@ class _Search:
         opened = {oid for oid, role in roles.items() if role["name"] in _OPEN_ROLES}
         for oid, role in roles.items():
             others = self._model.becomes(oid).keys() - opened
-            more = any(roles[other]["superuser"] or roles[other]["bypasses"] for other in others)
+            more = any(
+                roles[other]["superuser"] or roles[other]["bypasses"] or roles[other]["name"] == "service_role"
+                for other in others
+            )
             if oid in opened or (self._model.becomes(oid).keys() & opened and not more):
                 yield role["name"], oid
 
@@ -181,7 +184,7 @@ class _Search:
             if verbs := model.foreign(step.checked, relation) & step.verbs & {"update", "delete"}:
                 fix = f"alter table {parent} drop constraint {constraint}"
                 if name == "auth.users":
-                    fix = f"revoke all on table auth.users from {self._grantees(relation, step.checked)} cascade"
+                    fix = f"revoke all on table auth.users from {self._grantees(relation, step.checked) or 'public'} cascade"
                 cut = _Cut("key", f"constraint {constraint} on {parent}", step.object, (fix,))
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
         if relation["kind"] in "vm":

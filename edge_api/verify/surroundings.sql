@@ -127,7 +127,10 @@ identity_now as (
         i.*,
         p.oid,
         p.proowner,
-        pg_has_role('authenticated', p.proowner, 'member') or pg_has_role('anon', p.proowner, 'member') as open_owner,
+        exists (
+            select from pg_roles as r
+            where r.rolname in ('anon', 'authenticated') and not r.rolsuper and pg_has_role(r.oid, p.proowner, 'member')
+        ) as open_owner,
         has_function_privilege('authenticated', p.oid, 'execute') as executable,
         p.prosrc ~* 'current_setting' and regexp_replace(
             lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
@@ -217,7 +220,7 @@ select
     'surroundings' as question,
     case when s.kind = 'schema' then 'error' else 'warning' end as level,
     format('%s %I', s.kind, s.name) as subject,
-    'is owned by ' || s.owner::regrole || ', whose rights ' || o.name || ' has: it can drop what is in it' as message,
+    'is owned by ' || s.owner::regrole || ', whose rights ' || o.rolname || ' has: it can drop what is in it' as message,
     '' as advice,
     array[format('alter %s %I owner to postgres', s.kind, s.name)] as fix
 from (
@@ -235,7 +238,7 @@ from (
     from pg_database
     where datname = current_database()
 ) as s
-inner join open_roles as o on o.oid != 0 and pg_has_role(o.oid, s.owner, 'member')
+inner join pg_roles as o on o.rolname in ('anon', 'authenticated') and not o.rolsuper and pg_has_role(o.oid, s.owner, 'member')
 union all
 select
     'surroundings' as question,
