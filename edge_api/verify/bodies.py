@@ -9,7 +9,7 @@ from typing import Final
 _NAME: Final = r'(?:"[^"]+"|[a-z_][\w$]*)'
 _QUALIFIED: Final = rf"(?:({_NAME})\s*\.\s*)?({_NAME})"
 _RELATION: Final = re.compile(
-    rf"(?:\b(delete\s+from|from|join|update|merge\s+into|into|table|truncate|using)\b(?:\s+(?:only|table)\b)*|(,)|('))[\s(]*"
+    rf"(?:\b(delete\s+from|from|join|update|merge\s+into|into|table|truncate|using)\b(?:\s+(?:only|table)\b)*|(,))[\s(]*"
     rf"{_QUALIFIED}"
     rf"(?:\s+(?:as\s+)?(?!where\b|set\b|on\b|join\b|order\b|limit\b)({_NAME}))?"
 )
@@ -66,7 +66,7 @@ def _unquote(name: str | None) -> str:
 
 @cache
 def mentions(text: str) -> tuple[Mention, ...]:
-    """The relations that a text names where SQL expects one, or at the beginning of a string."""
+    """The relations that a text names where SQL expects one."""
     plain = _plain(text)
     callers = [
         name for name in _CALLER.findall(plain) if len(re.findall(rf"\b{re.escape(name)}\s*:?=[^=]", plain)) <= 1
@@ -75,36 +75,34 @@ def mentions(text: str) -> tuple[Mention, ...]:
 
 
 def _mentions(plain: str, callers: list[str]) -> Iterator[Mention]:
-    position = 0
     for statement in re.split(r";", plain):
         start = 0
         while found := _RELATION.search(statement, start):
-            start = found.start(5)
+            start = found.start(4)
             keyword = re.sub(r"\s+", " ", found[1] or "")
             verbs = frozenset(_VERBS.get(keyword, {"select"}))
             own = _is_own(statement, found, callers, plain)
-            yield Mention(_unquote(found[4]), _unquote(found[5]), verbs, own)
-        position += len(statement) + 1
+            yield Mention(_unquote(found[3]), _unquote(found[4]), verbs, own)
 
 
 def _is_own(statement: str, found: re.Match[str], callers: list[str], plain: str) -> bool:
     """Whether a condition of the same query, and not in an "or", limits it to the caller's rows."""
     if found[1] == "into":
-        columns = re.match(r"\s*(?:as\s+\w+\s*)?\(([^)]*)\)", statement[found.end(5) :])
+        columns = re.match(r"\s*(?:as\s+\w+\s*)?\(([^)]*)\)", statement[found.end(4) :])
         given = columns is None or "user_id" in columns[1]
         return not given or "auth.uid()" in plain
-    if found[3] or re.search(r"\bor\b", statement):
+    if re.search(r"\bor\b", statement):
         return False
-    names = {"", _unquote(found[5]), _unquote(found[6])}
+    names = {"", _unquote(found[4]), _unquote(found[5])}
     who = "|".join([_UID, *(rf"(?:\w+\.)?{re.escape(name)}\b" for name in callers)])
-    column = rf"(?:({_NAME})\s*\.\s*)?user_id"
+    column = rf"(?:({_NAME})\s*\.\s*)?(?:user_id|id)"
     condition = rf"\b(?:where|and)\b\s*\(*\s*(?:{column}\s*=\s*(?:{who})|(?:{who})\s*=\s*{column}){_ENDS}"
     for match in re.finditer(condition, statement):
-        between = statement[found.end(5) : match.start()]
+        between = statement[found.end(4) : match.start()]
         depths = [0]
         for character in between:
             depths.append(depths[-1] + {"(": 1, ")": -1}.get(character, 0))
-        level = -statement[found.start() : found.start(5)].count("(")  # "from (a join b ...) where": outside of these
+        level = -statement[found.start() : found.start(4)].count("(")  # "from (a join b ...) where": outside of these
         same_query = depths[-1] <= 0 and depths[-1] >= level and min(depths) >= level
         if match.start() > found.start() and same_query and _unquote(match[1] or match[2]) in names:
             return True

@@ -137,7 +137,6 @@ objects (catalog, oid, subid, kind, subject, parent, owner, acl, aspects) as (
                 concat_ws(
                     ' ',
                     format('%s add column %I %s', r.alter_table, a.attname, format_type(a.atttypid, a.atttypmod)),
-                    case when a.attnotnull then 'not null' end,
                     'default ' || pg_get_expr(d.adbin, d.adrelid)
                 )
             ),

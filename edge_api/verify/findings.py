@@ -16,7 +16,7 @@ _ORDER: Final = re.compile(
         for number, pattern in enumerate(
             (
                 r"create schema|alter role|alter database|revoke \S+ from [^(]*cascade$|grant \S+ to authenticator",
-                r"alter schema",
+                r"alter (schema|table auth|function auth)",
                 r"create or replace function auth\.",
                 r"drop (policy|rule|trigger|function)",
                 r"alter table \S+ (no inherit|detach)",
@@ -38,6 +38,8 @@ _ORDER: Final = re.compile(
     ),
     re.IGNORECASE | re.DOTALL,
 )
+
+_MAY_FAIL: Final = re.compile(r"alter table .* (add constraint|set not null|type )|drop index|reindex", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,20 @@ def fix_script(findings: Sequence[Finding]) -> str:
             "begin;",
             "set local search_path = '';",
             "set local lock_timeout = '5s';",
-            *(f"{statement};" for statement in sorted(statements, key=_rank)),
+            *(_guarded(statement) for statement in sorted(statements, key=_rank)),
             "notify pgrst, 'reload schema';",
             "commit;",
             "",
         ]
     )
+
+
+def _guarded(statement: str) -> str:
+    """Goes on without what rows or names are in the way of."""
+    if not _MAY_FAIL.match(statement):
+        return f"{statement};"
+    warn = "raise warning '%', sqlerrm using hint = 'The script goes on without it.'"
+    return f"do $guard$\nbegin\n{statement};\nexception when others then {warn};\nend\n$guard$;"
 
 
 def _rank(statement: str) -> str:

@@ -30,7 +30,9 @@ _CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "guarded", "mute", "und
 class _Cut:
     """Where a path can be closed, and by which statements."""
 
-    kind: Literal["table", "view", "copy", "rule", "function", "membership", "parent", "child", "key", "unknown"]
+    kind: Literal[
+        "table", "role", "view", "copy", "rule", "function", "membership", "parent", "child", "key", "unknown"
+    ]
     subject: str
     target: int
     fix: tuple[str, ...] = ()
@@ -80,11 +82,10 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
             key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].kind != "table", len(leak.path)),
         )
         if not leaks:
-            return [_finding(cut, paths) for cut, paths in found.items()]
+            return [*(_finding(cut, paths) for cut, paths in found.items()), *search.ancestors()]
         cut = leaks[0].cuts[0]
         found[cut] = [leak for leak in leaks if leak.cuts[0] == cut and leak.certainty == leaks[0].certainty]
-        if leaks[0].certainty in {"certain", "guarded"}:
-            search.close(cut)
+        search.close(cut)
 
 
 def _finding(cut: _Cut, leaks: Sequence[_Leak]) -> Finding:
@@ -95,12 +96,12 @@ def _finding(cut: _Cut, leaks: Sequence[_Leak]) -> Finding:
     message = f"{actors} can {verbs} rows of other users in {leaks[0].table}: {path}"
     advice, fix = "", cut.fix
     if certainty == "guarded":
-        message = f"{message}; its own condition, which a function in a query gets around, is all that keeps them"
+        message = f"only its own condition keeps {actors} from rows of other users in {leaks[0].table}: {path}"
     elif certainty == "mute":
         message = f"{actors} can learn about rows of other users in {leaks[0].table}, though not read them: {path}"
     elif certainty == "undecided":
         message = f"it cannot be decided whether {actors} can reach rows of other users in {leaks[0].table}: {path}"
-    if certainty in {"mute", "undecided"}:
+    if certainty in {"mute", "undecided"} or (certainty == "guarded" and cut.kind == "function"):
         advice, fix = f"read it and decide; if it can do without: {'; '.join(cut.fix) or 'drop it'}", ()
     elif not fix:
         advice = "decide which of these rights is meant, and take back the others"
@@ -122,16 +123,12 @@ class _Search:
                 yield from self._walk(name, actor, (name, *path), tuple(cuts))
 
     def _actors(self) -> Iterator[tuple[str, int]]:
-        """The API's roles, and what is a member of them without being more than them anyway."""
-        roles = self._model.roles
-        opened = {oid for oid, role in roles.items() if role["name"] in _OPEN_ROLES}
-        for oid, role in roles.items():
-            others = self._model.becomes(oid).keys() - opened
-            more = any(
-                roles[other]["superuser"] or roles[other]["bypasses"] or roles[other]["name"] == "service_role"
-                for other in others
-            )
-            if oid in opened or (self._model.becomes(oid).keys() & opened and not more):
+        """The API's roles and their members, but for those that become service_role anyway, as the API itself does."""
+        for oid, role in self._model.roles.items():
+            becomes = {self._model.roles[each]["name"] for each in self._model.becomes(oid)}
+            if role["name"] in _OPEN_ROLES or (
+                becomes & {*_OPEN_ROLES} and "service_role" not in becomes and not role["superuser"]
+            ):
                 yield role["name"], oid
 
     def _membership(self, membership: Document) -> _Cut:
@@ -167,7 +164,9 @@ class _Search:
             elif relation["protected"] and relation["owner"] in model.holds(actor):
                 yield _Step(oid, actor, actor, VERBS)
         for oid, function in model.functions.items():
-            if model.executes(actor, function) and (function["referenced"] or model.uses(actor, function["schema"])):
+            found = function["referenced"] or model.uses(actor, function["schema"])
+            # a trigger's function cannot be called
+            if found and model.executes(actor, function) and not function["returns"].endswith("trigger"):
                 yield _Step(oid, actor, actor)
 
     def _relation(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, _Cut | None]]:
@@ -179,12 +178,14 @@ class _Search:
             if owner in model.holds(step.checked) and step.checked == actor:  # may alter it
                 verbs = VERBS
             if verbs:
-                yield (name, verbs, step.certainty), self._why(step.checked, relation), self._table(relation)
-        for parent, constraint in relation["keys"] or []:
+                yield (
+                    (name, verbs, step.certainty),
+                    self._why(step.checked, relation),
+                    self._table(relation, step.checked),
+                )
+        for parent, constraint in () if relation["protected"] else relation["keys"] or []:
             if verbs := model.foreign(step.checked, relation) & step.verbs & {"update", "delete"}:
                 fix = f"alter table {parent} drop constraint {constraint}"
-                if name == "auth.users":
-                    fix = f"revoke all on table auth.users from {self._grantees(relation, step.checked) or 'public'} cascade"
                 cut = _Cut("key", f"constraint {constraint} on {parent}", step.object, (fix,))
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
         if relation["kind"] in "vm":
@@ -216,20 +217,17 @@ class _Search:
         runs = relation["owner"] if copied else step.runs
         label, cut = f"view {name}", None
         if copied:
-            grantees = self._grantees(relation, step.checked)
-            fix = (f"revoke all on table {name} from {grantees} cascade",) if grantees else ()
-            label, cut = f"materialized view {name}", _Cut("copy", f"materialized view {name}", step.object, fix)
+            label, cut = f"materialized view {name}", self._revocation(relation, step.checked)
         elif not relation["invoker"]:
             fix = (f"alter view {name} set (security_invoker = true)",)
             label, cut = f"view {name} with the rights of {owned_by}", _Cut("view", f"view {name}", step.object, fix)
         for target, mention in self._named(relation["text"], qualified=True):
             verbs = model.verbs(checked, model.relations[target]) & (step.verbs - WRITES if copied else step.verbs)
-            if not verbs or (mention.own and relation["barrier"]):
-                continue
             certainty: Certainty = "guarded" if mention.own else "certain"
             if bodies.counts_only(relation["text"]):
                 certainty = "mute"
-            yield step.to(target, runs, checked, verbs, certainty), label, cut
+            if verbs and not (mention.own and relation["barrier"]):
+                yield step.to(target, runs, checked, verbs, certainty), label, cut
         for function in self._called(relation["text"], step.runs, any_schema=True):
             yield step.to(function, step.runs, step.runs, frozenset(), "certain"), f"view {name}", None
 
@@ -247,17 +245,28 @@ class _Search:
         for target, mention in self._named(text):
             relation = model.relations[target]
             verbs = mention.verbs & model.verbs(runs, relation)
-            if verbs and not mention.own and (function["parsed"] or model.uses(runs, relation["schema"])):
-                certainty: Certainty = "mute" if silent and not verbs & WRITES else "certain"
+            if verbs and (function["parsed"] or model.uses(runs, relation["schema"])):
+                certainty: Certainty = "guarded" if mention.own else "certain"
+                if silent and not verbs & WRITES:
+                    certainty = "mute"
                 yield step.to(target, runs, runs, verbs, certainty), label, cut
-        for other in self._called(text, runs, any_schema=function["parsed"] or function["kind"] == "a"):
+        aggregate = function["kind"] == "a"  # what runs in it needs no right of the caller's
+        for other in self._called(text, None if aggregate else runs, any_schema=function["parsed"] or aggregate):
             if other != step.object:
                 certainty = "mute" if silent else "certain"
                 yield step.to(other, runs, runs, frozenset(), certainty), label, cut
-        if cut and bodies.is_dynamic(text):
+        if runs != actor and bodies.is_dynamic(text):
             for relation in model.relations.values():
                 if relation["name"] in self._tables and (verbs := model.foreign(runs, relation)):
-                    yield (relation["name"], verbs, "undecided"), f"{label}, which puts SQL together", cut
+                    yield (relation["name"], verbs, "undecided"), f"{label}, which runs SQL that it puts together", cut
+
+    def ancestors(self) -> Iterator[Finding]:
+        """The tables through which rows of the protected ones are read, once there is a right on them."""
+        for relation in self._model.relations.values():
+            if relation["protected"] and relation["above"] and relation["name"] not in {*self._tables, "auth.users"}:
+                cut = self._table(relation, relation["owner"])
+                message = "is a parent of a protected table: a right on it is one on the rows of all users"
+                yield Finding("reach", "warning", cut.subject, message, "", cut.fix)
 
     def _named(self, text: str, *, qualified: bool = False) -> Iterator[tuple[int, bodies.Mention]]:
         """The relations that a text mentions."""
@@ -267,12 +276,14 @@ class _Search:
                 if mention.schema == schema or (not mention.schema and not qualified):
                     yield oid, mention
 
-    def _called(self, text: str, role: int, *, any_schema: bool) -> Iterator[int]:
-        """The functions that a text calls and a role may execute."""
+    def _called(self, text: str, role: int | None, *, any_schema: bool) -> Iterator[int]:
+        """The functions that a text calls and a role, if it needs a right, may execute."""
         for schema, name in bodies.calls(text):
             for oid in self._model.functions_named.get(name, []):
                 function = self._model.functions[oid]
-                if schema in {"", self._model.schemas[function["schema"]]["name"]} and (
+                if schema not in {"", self._model.schemas[function["schema"]]["name"]}:
+                    continue
+                if role is None or (
                     self._model.executes(role, function) and (any_schema or self._model.uses(role, function["schema"]))
                 ):
                     yield oid
@@ -285,13 +296,30 @@ class _Search:
             return f"{name}, whose row level security does not apply to {self._model.roles[role]['name']}"
         return f"{name}, whose policies or rights let it through"
 
-    def _grantees(self, relation: Document, role: int) -> str:
-        held = self._model.holds(role) - {relation["owner"]}
+    def _revocation(self, relation: Document, role: int) -> _Cut:
+        """Of all rights that the API's roles and their members have on a relation."""
+        model, name = self._model, relation["name"]
+        subject = f"{'materialized view' if relation['kind'] == 'm' else 'table'} {name}"
+        open_to = {held for _, actor in self._actors() for held in model.holds(actor)} - {relation["owner"]}
         granted = {each[0] for key in ("rights", "column_rights") for each in relation[key] or []}
-        return ", ".join(sorted(self._model.roles[oid]["quoted"] if oid else "public" for oid in held & granted))
+        grantees = ", ".join(sorted(model.roles[oid]["quoted"] if oid else "public" for oid in open_to & granted))
+        if not open_to & granted:
+            for other, memberships in model.becomes(role).items():
+                if memberships and model.roles[other]["name"] in {"pg_read_all_data", "pg_write_all_data"}:
+                    return self._membership(memberships[0])
+        return _Cut(
+            "copy",
+            subject,
+            relation["oid"],
+            (f"revoke all on table {name} from {grantees} cascade",) if grantees else (),
+        )
 
-    def _table(self, relation: Document) -> _Cut:
-        name, oid = relation["name"], relation["oid"]
+    def _table(self, relation: Document, role: int) -> _Cut:
+        name, oid, by = relation["name"], relation["oid"], self._model.roles[role]
+        if by["bypasses"] and relation["row_security"] and by["name"] not in _OPEN_ROLES:
+            return _Cut("role", f"role {by['quoted']}", role, (f"alter role {by['quoted']} nobypassrls",))
+        if name == "auth.users":
+            return self._revocation(relation, role)
         if name in self._tables:
             return _Cut("table", f"table {name}", oid, self._closing)
         if relation["above"]:
@@ -316,6 +344,8 @@ class _Search:
                 for oid in open_roles - {0}:
                     model.roles[oid] |= {"superuser": False, "bypasses": False}
                 relation["rights"] = [right for right in relation["rights"] if right[0] not in open_roles]
+            case "role":
+                model.roles[cut.target]["bypasses"] = False
             case "parent":
                 relation["protected"] = False
             case "child":

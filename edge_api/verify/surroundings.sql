@@ -19,6 +19,13 @@ with recursive open_roles as (
         'public' as quoted
 ),
 
+protected as (
+    select c.oid
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    where current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
+),
+
 memberships as (
     select
         a.member,
@@ -103,6 +110,29 @@ bad_settings as (
     from settings as s
     left join pg_roles as r on s.value = r.rolname
     where s.name ~ '^pgrst\.db[-_]anon[-_]role$' and s.value != 'anon'
+    union all
+    select
+        s.*,
+        'error' as level,
+        'it changes who is calling' as message
+    from settings as s
+    inner join pg_proc as p on p.oid = coalesce(to_regproc(s.value), to_regproc('public.' || s.value))
+    where
+        s.name ~ '^pgrst\.db[-_]pre[-_]request$'
+        and p.prosrc ~* '(set_config\s*\(\s*|set\s+(local\s+)?)''?"?(role|session_authorization|request\.jwt)'
+),
+
+-- Who owns what Auth creates; where that was opened, whoever runs the migrations.
+auth_owner as (
+    select coalesce(min(r.rolname), 'postgres') as owner
+    from pg_class as c
+    inner join pg_roles as r on c.relowner = r.oid
+    where
+        c.oid = to_regclass('auth.users')
+        and not exists (
+            select from open_roles as o
+            where o.oid != 0 and pg_has_role(o.oid, r.oid, 'member')
+        )
 ),
 
 -- Who is calling: whatever Supabase's version, only functions of the verified token's claims.
@@ -131,6 +161,7 @@ identity_now as (
             select from pg_roles as r
             where r.rolname in ('anon', 'authenticated') and not r.rolsuper and pg_has_role(r.oid, p.proowner, 'member')
         ) as open_owner,
+        p.prosecdef or p.proconfig is not null as altered,
         has_function_privilege('authenticated', p.oid, 'execute') as executable,
         p.prosrc ~* 'current_setting' and regexp_replace(
             lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
@@ -161,7 +192,12 @@ cross join lateral (
     (r.rolreplication, 'allowed to replicate', 'it can copy the whole database', 'noreplication'),
     (r.rolcanlogin, 'allowed to log in', 'it can get past the API', 'nologin')
 ) as a (applies, attribute, meaning, fix)
-where r.rolname in ('anon', 'authenticated', 'service_role') and a.applies
+where
+    a.applies
+    and (
+        r.rolname in ('anon', 'authenticated', 'service_role')
+        or (r.rolname = 'authenticator' and a.fix in ('nosuperuser', 'nobypassrls'))
+    )
 union all
 select
     'surroundings' as question,
@@ -183,7 +219,7 @@ from memberships as m
 inner join open_roles as o on m.member = o.oid
 inner join pg_roles as d on m.direct = d.oid
 inner join pg_roles as g on m.roleid = g.oid
-where g.rolname like 'pg\_%'
+where g.rolname ~ '^(pg_|supabase_|(anon|authenticated|authenticator|service_role|postgres)$)'
 union all
 select
     'surroundings' as question,
@@ -218,26 +254,38 @@ inner join open_roles as o on g.grantee = o.oid
 union all
 select
     'surroundings' as question,
-    case when s.kind = 'schema' then 'error' else 'warning' end as level,
-    format('%s %I', s.kind, s.name) as subject,
+    case when s.kind = 'database' then 'warning' else 'error' end as level,
+    s.kind || ' ' || s.name as subject,
     'is owned by ' || s.owner::regrole || ', whose rights ' || o.rolname || ' has: it can drop what is in it' as message,
     '' as advice,
-    array[format('alter %s %I owner to postgres', s.kind, s.name)] as fix
+    array[format('alter %s %s owner to %I', s.kind, s.name, case when s.name ~ '^auth' then a.owner else 'postgres' end)]
+    || case
+        when s.kind = 'schema' then array[format('grant usage on schema %s to anon, authenticated, service_role', s.name)]
+        else array[]::text[]
+    end as fix
 from (
     select
         'schema' as kind,
-        nspname as name,
+        nspname::text as name,
         nspowner as owner
     from pg_namespace
     where nspname in ('public', 'auth')
     union all
     select
+        'table' as kind,
+        'auth.users' as name,
+        relowner as owner
+    from pg_class
+    where oid = to_regclass('auth.users')
+    union all
+    select
         'database' as kind,
-        datname as name,
+        format('%I', datname) as name,
         datdba as owner
     from pg_database
     where datname = current_database()
 ) as s
+cross join auth_owner as a
 inner join pg_roles as o on o.rolname in ('anon', 'authenticated') and not o.rolsuper and pg_has_role(o.oid, s.owner, 'member')
 union all
 select
@@ -324,11 +372,12 @@ select
     'surroundings' as question,
     'warning' as level,
     'function ' || signature as subject,
-    'is owned by ' || proowner::regrole || ': it could be replaced, and decides who is calling' as message,
+    'it decides who is calling, and is owned by ' || proowner::regrole || ' or has options of its own' as message,
     '' as advice,
-    array[format('alter function %s owner to %s', signature, (select nspowner::regrole from pg_namespace where nspname = 'auth'))] as fix
+    array[body, format('alter function %s owner to %s', signature, a.owner)] as fix
 from identity_now
-where open_owner
+cross join auth_owner as a
+where known and (open_owner or altered)
 union all
 select
     'surroundings' as question,
@@ -373,18 +422,22 @@ where
 union all
 select
     'surroundings' as question,
-    'warning' as level,
+    case
+        when
+            coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+            ~* '\m(grant|policy|no\s+force|disable|owner\s+to|bypassrls|user_accounts)\M' then 'warning'
+        else 'info'
+    end as level,
     'event trigger ' || quote_ident(e.evtname) as subject,
-    'runs ' || p.oid::regprocedure || ' with each change of the schema, and it names rights or policies' as message,
+    'runs ' || p.oid::regprocedure || ' with each change of the schema' as message,
     'read it and decide whether it may change them; if not, drop it' as advice,
     array[]::text [] as fix
 from pg_event_trigger as e
 inner join pg_proc as p on e.evtfoid = p.oid
 where
     e.evtenabled != 'D'
-    and coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) ~* '\m(grant|policy|no\s+force|disable|owner\s+to|bypassrls|user_accounts)\M'
-    -- Supabase's own
-    and not (e.evtname ~ '^(issue_(pg_cron|pg_net|pg_graphql)_access|issue_graphql_placeholder|pgrst_(ddl|drop)_watch)$')
+    -- Supabase's own, and what PostgREST's documentation proposes
+    and e.evtname !~ '^(issue_(pg_cron|pg_net|pg_graphql)_access|issue_graphql_placeholder|pgrst_\w*watch|ensure_rls)$'
 union all
 select
     'reach' as question,
@@ -401,7 +454,26 @@ select
     end as fix
 from pg_publication as p
 cross join lateral pg_get_publication_tables(p.pubname) as t
-inner join pg_class as c on t.relid = c.oid
-inner join pg_namespace as n on c.relnamespace = n.oid
+inner join protected as c on t.relid = c.oid or t.relid in (select a.relid from pg_partition_ancestors(c.oid) as a)
 left join pg_publication_rel as r on p.oid = r.prpubid and t.relid = r.prrelid
-where current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
+union all
+select
+    'surroundings' as question,
+    'warning' as level,
+    format('rule %I on auth.users', w.rulename) as subject,
+    'runs with each change of a user: ' || pg_get_ruledef(w.oid) as message,
+    '' as advice,
+    array[format('drop rule %I on auth.users', w.rulename)] as fix
+from pg_rewrite as w
+where w.ev_class = to_regclass('auth.users') and w.ev_type != '1'
+union all
+select
+    'surroundings' as question,
+    'info' as level,
+    format('constraint %I on %s', k.conname, k.conrelid::regclass) as subject,
+    'a user who has rows there cannot be deleted' as message,
+    'decide whether that is meant; if not, add "on delete cascade"' as advice,
+    array[]::text[] as fix
+from pg_constraint as k
+inner join protected as c on k.confrelid = c.oid
+where k.contype = 'f' and k.confdeltype in ('a', 'r') and k.conparentid = 0
