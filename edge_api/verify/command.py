@@ -10,7 +10,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from edge_api.embedded.processes import StackError
 from edge_api.migrations import MigrationsError
-from edge_api.verify import catalog, wanted
+from edge_api.verify import catalog
+from edge_api.verify import expected as wanted
 from edge_api.verify.compare import Finding, Level, compare, compare_migrations
 from edge_api.verify.report import FORMATS, count
 
@@ -26,7 +27,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def differences(connection: psycopg.Connection, state: wanted.Wanted) -> list[Finding]:
+def differences(connection: psycopg.Connection, state: wanted.Expected) -> list[Finding]:
     """How a database differs from what the migrations make. Inside a transaction, in which it only reads."""
     applied = catalog.applied_migrations(connection, state.migrations)
     return [
@@ -49,7 +50,7 @@ def _is_understood(url: str) -> bool:
     return "@" not in f"{parts.get('host')}{parts.get('dbname')}" and (not port or port.replace(",", "").isdecimal())
 
 
-def _verify(url: str) -> tuple[list[Finding], wanted.Wanted]:
+def _verify(url: str) -> tuple[list[Finding], wanted.Expected]:
     if not _is_understood(url):
         raise _CannotVerifyError(
             "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as %40 "
@@ -75,7 +76,7 @@ def _verify(url: str) -> tuple[list[Finding], wanted.Wanted]:
         if not connection.execute("select 1 from pg_catalog.pg_roles where rolname = 'authenticated'").fetchone():
             raise _CannotVerifyError("there is no role authenticated: this is not a Supabase project's database")
         _say(f"connected to PostgreSQL {version // 10000}; making what the migrations make")
-        state = wanted.build(wanted.nearest_version(version))
+        state = wanted.expected(wanted.nearest_version(version))
         _say("reading the catalogs")
         with catalog.only_reading(connection):
             findings = differences(connection, state)

@@ -15,7 +15,8 @@ from psycopg import Rollback
 
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.postgres import SUPERUSER, VERSIONS
-from edge_api.verify import catalog, command, report, wanted
+from edge_api.verify import catalog, command, report
+from edge_api.verify import expected as wanted
 from edge_api.verify.compare import RULES, Finding, Level, compare
 from tests.database import mutants
 from tests.database.project import Project
@@ -231,9 +232,9 @@ IS_SQL = re.compile(r"(alter|comment|create|drop|grant|revoke) .*;", re.IGNORECA
 
 
 @pytest.fixture(scope="session")
-def state(project: Project) -> wanted.Wanted:
+def state(project: Project) -> wanted.Expected:
     with project.connect("template1", SUPERUSER) as connection:
-        return wanted.build(wanted.nearest_version(connection.info.server_version))
+        return wanted.expected(wanted.nearest_version(connection.info.server_version))
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def database(project: Project, clone: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def mended(database: psycopg.Connection, state: wanted.Wanted, findings: list[Finding]) -> list[Finding]:
+def mended(database: psycopg.Connection, state: wanted.Expected, findings: list[Finding]) -> list[Finding]:
     """What is left when all has been done that can be done by SQL; mending a policy or a right can need two rounds."""
     for _ in range(3):
         statements = [finding.mend for finding in findings if IS_SQL.fullmatch(finding.mend)]
@@ -256,7 +257,7 @@ def mended(database: psycopg.Connection, state: wanted.Wanted, findings: list[Fi
 
 
 def test_a_clean_database_gives_silence_whatever_else_the_project_has(
-    database: psycopg.Connection, state: wanted.Wanted
+    database: psycopg.Connection, state: wanted.Expected
 ) -> None:
     with database.transaction() as rolled_back:
         assert command.differences(database, state) == []
@@ -265,16 +266,16 @@ def test_a_clean_database_gives_silence_whatever_else_the_project_has(
         raise Rollback(rolled_back)
 
 
-def test_versions_agree(database: psycopg.Connection, state: wanted.Wanted) -> None:
+def test_versions_agree(database: psycopg.Connection, state: wanted.Expected) -> None:
     """A hosted project may have a version in between."""
     (other,) = (version for version in VERSIONS if version != database.info.server_version // 10000)
     with database.transaction():
-        assert command.differences(database, wanted.build(other)) == []
+        assert command.differences(database, wanted.expected(other)) == []
     assert [wanted.nearest_version(version) for version in (150_000, 160_004, 170_004, 180_000)] == [16, 16, 18, 18]
 
 
 @pytest.mark.timeout(120)
-def test_every_mutant_is_reported_and_its_mend_mends(project: Project, clone: str, state: wanted.Wanted) -> None:
+def test_every_mutant_is_reported_and_its_mend_mends(project: Project, clone: str, state: wanted.Expected) -> None:
     unseen, unmended, harmless = [], [], []
     with project.connect(clone) as database:
         for mutant in mutants.derive(database):
@@ -297,7 +298,7 @@ def test_every_mutant_is_reported_and_its_mend_mends(project: Project, clone: st
 
 @pytest.mark.parametrize(("statement", "level", "rule"), HOLES, ids=[hole[0][:70] for hole in HOLES])
 def test_a_hole_is_reported_and_its_mend_closes_it(
-    database: psycopg.Connection, state: wanted.Wanted, statement: str, level: Level, rule: str
+    database: psycopg.Connection, state: wanted.Expected, statement: str, level: Level, rule: str
 ) -> None:
     with database.transaction() as rolled_back:
         database.execute(OF_THE_PROJECT)
@@ -316,7 +317,7 @@ def test_each_rule_has_its_hole() -> None:
 
 
 def test_an_index_that_is_gone_is_reported_with_what_makes_it(
-    database: psycopg.Connection, state: wanted.Wanted
+    database: psycopg.Connection, state: wanted.Expected
 ) -> None:
     with database.transaction() as rolled_back:
         database.execute("create index by_time on public.user_accounts (created_at)")
@@ -328,7 +329,7 @@ def test_an_index_that_is_gone_is_reported_with_what_makes_it(
     assert finding.mend == "CREATE INDEX by_time ON public.user_accounts USING btree (created_at);"
 
 
-def test_what_is_gone_is_said_once(database: psycopg.Connection, state: wanted.Wanted) -> None:
+def test_what_is_gone_is_said_once(database: psycopg.Connection, state: wanted.Expected) -> None:
     """Not again for each thing that hung on it."""
     with database.transaction() as rolled_back:
         database.execute("drop schema accounts_private cascade")
@@ -342,7 +343,7 @@ def test_what_is_gone_is_said_once(database: psycopg.Connection, state: wanted.W
         raise Rollback(rolled_back)
 
 
-def test_nothing_can_be_written(database: psycopg.Connection, state: wanted.Wanted) -> None:
+def test_nothing_can_be_written(database: psycopg.Connection, state: wanted.Expected) -> None:
     with catalog.only_reading(database):
         assert command.differences(database, state) == []
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -411,7 +412,7 @@ def test_what_cannot_be_compared(url: str | None, said: str, tmp_path: Path) -> 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_sarif(database: psycopg.Connection, state: wanted.Wanted) -> None:
+def test_sarif(database: psycopg.Connection, state: wanted.Expected) -> None:
     """As the standard and GitHub want it: https://docs.github.com/en/code-security/reference/code-scanning/sarif-support."""
     first = state.migrations[0]
     with database.transaction() as rolled_back:

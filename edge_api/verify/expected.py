@@ -17,7 +17,7 @@ _MIGRATOR: Final = "postgres"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Expected:
     """What should be there."""
 
     scope: Scope
@@ -30,7 +30,7 @@ def nearest_version(server_version: int) -> PostgresVersion:
     return 16 if server_version < 170_000 else 18
 
 
-def build(major: PostgresVersion) -> Wanted:
+def expected(major: PostgresVersion) -> Expected:
     """Make the wanted state and read it.
 
     Raises:
@@ -53,7 +53,7 @@ def build(major: PostgresVersion) -> Wanted:
                 shutil.rmtree(cluster_home(state), ignore_errors=True)
 
 
-def _migrate(cluster: Cluster) -> Wanted:
+def _migrate(cluster: Cluster) -> Expected:
     with cluster.connect(SUPERUSER) as connection:
         connection.execute(files(__package__).joinpath("supabase.sql").read_bytes())
     with cluster.connect(_MIGRATOR) as connection:
@@ -64,4 +64,4 @@ def _migrate(cluster: Cluster) -> Wanted:
                 connection.execute(migration.sql.encode())
         scope = difference(objects(connection), before)
         with connection.transaction():
-            return Wanted(scope, read(connection, scope), migrations)
+            return Expected(scope, read(connection, scope), migrations)
