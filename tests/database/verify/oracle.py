@@ -53,12 +53,20 @@ _ARGUMENTS: Final = (
     {"uuid": OTHER, "text": "select ua::text from public.user_accounts as ua"},
     {"uuid": OTHER, "text": "public.user_accounts"},
 )
+# Take no statement and no name of a table.
+_OF_THE_MIGRATIONS: Final = (
+    "public.get_or_create_account",
+    "public.get_or_create_account_for",
+    "public.create_account",
+    "public.get_account",
+    "public.rename_account",
+)
 _VALUES: Final = {
     "bigint": "1",
     "integer": "1",
     "smallint": "1",
     "numeric": "1",
-    "boolean": "true",
+    "boolean": "false",
     "jsonb": "{}",
     "json": "{}",
     "timestamp with time zone": "2020-01-01",
@@ -96,15 +104,18 @@ def observe(database: psycopg.Connection, attack: str = "") -> Outcome:
     """All ways to a foreign row, and whether each user's own calls work. Takes a superuser's connection."""
     outcome = Outcome()
     with rolled_back(database):
-        database.execute("set local statement_timeout = '10s'")
-        database.execute("set local client_min_messages = error")
-        actors = _actors(database)
-        before = _foreign_rows(database, actors[0])
-        for actor in actors:
-            for name, statement in _statements(database, actor, attack):
-                if _reaches(database, actor, statement, before):
-                    outcome.paths.append(f"{actor.role}: {name}")
-        outcome.failed_calls = _failed_calls(database)
+        database.execute("set local statement_timeout = '10s'; set local client_min_messages = error")
+        actors = [(actor, list(_attempts(database, actor, attack))) for actor in _actors(database)]
+        calls = list(_calls(database))
+        prober = _Prober(database)
+        for actor, attempts in actors:
+            paths = (f"{actor.role}: {name}" for name, attempt in attempts if prober.reaches(actor, attempt))
+            outcome.paths += dict.fromkeys(paths)
+        for actor, name, statement, expected in calls:
+            actual = prober.value(actor, statement)
+            if actual != expected:
+                outcome.failed_calls.append(f"{name}: {actual} instead of {expected}")
+        database.execute("rollback to savepoint probe")
     return outcome
 
 
@@ -130,7 +141,9 @@ def _actors(database: psycopg.Connection) -> list[Actor]:
     )
     return [
         api(anonymous, {"role": "anon"}),
-        api(chosen, {"sub": STRANGER, "role": "authenticated", "user_metadata": {"role": "service_role"}}),
+        api(
+            chosen, {"sub": STRANGER, "role": "authenticated", "user_metadata": {"role": "service_role", "sub": VICTIM}}
+        ),
         api("authenticated", {"role": "authenticated"}),
         *(Actor(name, {}, login=name, settings=_sent(_settings(database, name))) for (name,) in members),
     ]
@@ -167,79 +180,92 @@ def _sent(settings: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(each for each in settings if not each[0].startswith(at_login))
 
 
-def _act(database: psycopg.Connection, actor: Actor) -> None:
-    """Become the actor, until the end of the (sub)transaction."""
-    for name, value in actor.settings:
-        database.execute("select set_config(%s, %s, true)", [name, value])
-    database.execute(sql.SQL("set local session authorization {}").format(sql.Identifier(actor.login)))
+def _act(actor: Actor) -> str:
+    """Becomes the actor, until the end of the (sub)transaction."""
+    parts = [
+        *(sql.SQL("select set_config({}, {}, true);").format(name, value) for name, value in actor.settings),
+        sql.SQL("set local session authorization {};").format(sql.Identifier(actor.login)),
+    ]
     if actor.login == LOGIN:
-        database.execute(
-            "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
-            [actor.role, json.dumps(actor.claims)],
-        )
-    if actor.before:
-        database.execute(f"select {actor.before}()".encode())
-
-
-def _foreign_rows(database: psycopg.Connection, _actor: Actor) -> object:
-    """All rows that are not the stranger's, as a superuser sees them."""
-    rows: list[object] = []
-    for table, owner in (("public.user_accounts", "user_id"), ("auth.users", "id")):
-        with database.transaction():
-            if database.execute("select to_regclass(%s)", [table]).fetchone() == (None,):
-                rows.append(None)
-                continue
-            try:
-                with database.transaction():
-                    rows += database.execute(
-                        f"select t::text from {table} as t where {owner} is distinct from '{STRANGER}' "
-                        "order by t::text".encode()
-                    ).fetchall()
-            except psycopg.Error as error:
-                rows.append(error.sqlstate)
-    return rows
+        setting = "select set_config('role', {}, true), set_config('request.jwt.claims', {}, true);"
+        parts.append(sql.SQL(setting).format(actor.role, json.dumps(actor.claims)))
+    return sql.Composed(parts).as_string() + (f"select {actor.before}();" if actor.before else "")
 
 
 @dataclass(frozen=True)
-class _Statement:
-    sql: str
-    writes: bool
+class _Attempt:
+    statement: str
+    writes: bool = True
     marks: tuple[str, ...] = _MARKS
 
 
-def _reaches(database: psycopg.Connection, actor: Actor, statement: _Statement, before: object) -> bool:
-    try:
-        with rolled_back(database):
-            _act(database, actor)
-            cursor = database.execute(statement.sql.encode())
+class _Prober:
+    """Runs one statement after the other as somebody, each from the same state of the database."""
+
+    def __init__(self, database: psycopg.Connection) -> None:
+        self._database = database
+        tables = {"public.user_accounts": "user_id", "auth.users": "id"}
+        self._foreign_rows = " union all ".join(
+            f"select t::text from {table} as t where {owner} is distinct from '{STRANGER}'"
+            for table, owner in tables.items()
+            if self._exists(table, owner)
+        )
+        database.execute("savepoint probe")
+        self._before = self._rows()
+
+    def _exists(self, table: str, column: str) -> bool:
+        query = "select from pg_attribute where attrelid = to_regclass(%s) and attname = %s and not attisdropped"
+        return self._database.execute(query, [table, column]).fetchone() is not None
+
+    def _rows(self) -> object:
+        """All rows that are not the stranger's, as a superuser sees them."""
+        if not self._foreign_rows:
+            return None
+        return self._database.execute(f"{self._foreign_rows} order by 1".encode()).fetchall()
+
+    def reaches(self, actor: Actor, attempt: _Attempt) -> bool:
+        """Whether a statement gives something of a row that is not the actor's, or changes one."""
+        self._database.execute("rollback to savepoint probe")
+        # as after a request: what was put off to its end is checked
+        script = f"{_act(actor)} {attempt.statement}; set constraints all immediate"
+        try:
+            cursor = self._database.execute(script.encode())
+            results = [cursor.fetchall() if cursor.description else []]
             while cursor.nextset():
-                pass
-            result = cursor.fetchall() if cursor.description else []
-            if result == [(True,)] and statement.marks == ():
+                results.append(cursor.fetchall() if cursor.description else [])
+            if not attempt.marks and results[-2] == [(True,)]:
                 return True
-            text = str(result)
-            if any(mark in text for mark in statement.marks or _MARKS):
+            said = str(results[len(actor.settings) + (2 if actor.login == LOGIN else 1) :])
+            if any(mark in said for mark in attempt.marks or _MARKS):
                 return True
-            if not statement.writes:
+            if not attempt.writes:
                 return False
-            database.execute("reset role")
-            database.execute("reset session authorization")
-            database.execute("set local session_replication_role = origin")
-            database.execute("set local row_security = on")
-            return _foreign_rows(database, actor) != before
-    except psycopg.Error:
-        return False
+            self._database.execute("reset session authorization")
+            return self._rows() != self._before
+        except psycopg.Error as error:
+            said = f"{error} {error.diag.message_detail}"
+            return any(mark in said for mark in attempt.marks or _MARKS)
+
+    def value(self, actor: Actor, statement: str) -> str | None:
+        """The single value that a statement gives, or the code of its error."""
+        self._database.execute("rollback to savepoint probe")
+        try:
+            self._database.execute(_act(actor).encode())
+            rows = self._database.execute(statement.encode()).fetchall()
+        except psycopg.Error as error:
+            return error.sqlstate
+        return rows[0][0] if len(rows) == 1 else str(rows) if rows else None
 
 
-def _statements(database: psycopg.Connection, actor: Actor, attack: str) -> Iterator[tuple[str, _Statement]]:
+def _attempts(database: psycopg.Connection, actor: Actor, attack: str) -> Iterator[tuple[str, _Attempt]]:
     if attack:
         filled = attack.format(account=ACCOUNT, user=VICTIM, other=OTHER)
-        yield "the attack", _Statement(filled, writes=True, marks=())
+        yield "the attack", _Attempt(filled, marks=())
     yield from _on_relations(database, actor)
     yield from _of_functions(database, actor)
 
 
-def _on_relations(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[str, _Statement]]:
+def _on_relations(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[str, _Attempt]]:
     rows = database.execute(
         """
         select c.oid::regclass::text, c.relkind::text,
@@ -260,28 +286,30 @@ def _on_relations(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[
         {"role": actor.role, "not_tried": list(_NOT_TRIED)},
     ).fetchall()
     for name, kind, may_delete, may_truncate, columns in rows:
-        readable = [column[0] for column in columns if column[2] == "true"]
+        readable = [f"{column[0]}::text" for column in columns if column[2] == "true"]
         if readable:
-            yield f"select from {name}", _Statement(f"select {', '.join(readable)} from {name}", writes=False)
+            yield f"select from {name}", _Attempt(f"select {', '.join(readable)} from {name}", writes=False)
         inserted = [(column, kind) for column, kind, _, insert, _ in columns if insert == "true"]
         if inserted:
             yield from _inserts(name, inserted)
         for column, of_type, _, _, update in columns:
             if update == "true" and (value := _new_value(of_type)):
-                yield f"update {name}", _Statement(f"update {name} set {column} = {value}", writes=True)
+                yield f"update {name}", _Attempt(f"update {name} set {column} = {value}")
         if may_delete:
-            yield f"delete from {name}", _Statement(f"delete from {name}", writes=True)
+            yield f"delete from {name}", _Attempt(f"delete from {name}")
         if may_truncate and kind in "rp":
-            yield f"truncate {name}", _Statement(f"truncate {name}", writes=True)
+            yield f"truncate {name}", _Attempt(f"truncate {name}")
 
 
 def _new_value(of_type: str) -> str | None:
     if of_type in _TEXTS:
-        return "'Reached'"
-    return {"uuid": "gen_random_uuid()", "boolean": "false", "timestamp with time zone": "now()"}.get(of_type)
+        return "'Reached ' || gen_random_uuid()"
+    if of_type in _VALUES:
+        return f"'{_VALUES[of_type]}'"
+    return "gen_random_uuid()" if of_type == "uuid" else None
 
 
-def _inserts(name: str, columns: Sequence[tuple[str, str]]) -> Iterator[tuple[str, _Statement]]:
+def _inserts(name: str, columns: Sequence[tuple[str, str]]) -> Iterator[tuple[str, _Attempt]]:
     def value(column: str, of_type: str) -> str:
         if of_type == "uuid":
             return "gen_random_uuid()" if column == "id" else f"'{OTHER}'"
@@ -293,13 +321,13 @@ def _inserts(name: str, columns: Sequence[tuple[str, str]]) -> Iterator[tuple[st
         values = ", ".join(value(*column) for column in chosen)
         return f"insert into {name} ({', '.join(column for column, _ in chosen)}) values ({values})"
 
-    yield f"insert into {name}", _Statement(insert(columns), writes=True)
+    yield f"insert into {name}", _Attempt(insert(columns))
     few = [column for column in columns if column[0] in ("user_id", "account_name")]
     if few and few != list(columns):
-        yield f"insert into {name}", _Statement(insert(few), writes=True)
+        yield f"insert into {name}", _Attempt(insert(few))
 
 
-def _of_functions(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[str, _Statement]]:
+def _of_functions(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[str, _Attempt]]:
     rows = database.execute(
         """
         select p.oid::regprocedure::text, format('%%I.%%I', nspname, proname), prokind::text,
@@ -307,13 +335,13 @@ def _of_functions(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[
         from pg_proc as p inner join pg_namespace as n on p.pronamespace = n.oid
         where nspname != all (%s) and nspname !~ '^pg_(temp|toast)'
         and prokind != 'w' and prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
-        and has_function_privilege(%s, p.oid, 'execute')
+        and has_function_privilege(%s, p.oid, 'execute') and p.oid is distinct from to_regprocedure('auth.jwt()')
         order by 1""",
         [list(_NOT_TRIED), actor.role],
     ).fetchall()
     for signature, name, kind, types in rows:
-        for chosen in _ARGUMENTS if {"uuid"}.union(_TEXTS).intersection(types) else _ARGUMENTS[:1]:
-            arguments = [_argument(of_type, chosen) for of_type in types]
+        variants = _ARGUMENTS[:2] if name in _OF_THE_MIGRATIONS else _ARGUMENTS
+        for arguments in dict.fromkeys(tuple(_argument(each, chosen) for each in types) for chosen in variants):
             call = f"{name}({', '.join(arguments)})"
             if kind == "p":
                 statement = f"call {call}"
@@ -321,8 +349,8 @@ def _of_functions(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[
                 statement = f"select {call}::text"
             else:
                 statement = f"select called::text from {call} as called"
-            marks = tuple(mark for mark in _MARKS if mark not in chosen.values())
-            yield f"function {signature}", _Statement(statement, writes=True, marks=marks)
+            marks = tuple(mark for mark in _MARKS if mark not in call)
+            yield f"function {signature}", _Attempt(statement, marks=marks)
 
 
 def _argument(of_type: str, chosen: dict[str, str]) -> str:
@@ -334,7 +362,7 @@ def _argument(of_type: str, chosen: dict[str, str]) -> str:
     if of_type in _VALUES:
         return f"'{_VALUES[of_type]}'::{of_type}"
     if re.search(r"user_accounts$", of_type):
-        return f"jsonb_populate_record(null::{of_type}, '{{\"id\": \"{ACCOUNT}\", \"user_id\": \"{VICTIM}\"}}')"
+        return f'jsonb_populate_record(null::{of_type}, \'{{"id": "{ACCOUNT}", "user_id": "{VICTIM}"}}\')'
     return f"null::{of_type}"
 
 
@@ -343,31 +371,41 @@ _CALLS: Final = (
     (VICTIM, "list", "select string_agg(id::text, ',') from public.list_accounts()", ACCOUNT),
     (VICTIM, "select", "select string_agg(id::text, ',') from public.user_accounts", ACCOUNT),
     (VICTIM, "get or create", "select id || ' ' || created from public.get_or_create_account()", f"{ACCOUNT} false"),
-    (VICTIM, "get", f"select user_id::text from public.get_account('{ACCOUNT}')", VICTIM),
-    (VICTIM, "rename", f"select account_name from public.rename_account('{ACCOUNT}', 'New')", "New"),
-    (VICTIM, "create", "select id::text from public.create_account('Second')", "23505"),
+    (VICTIM, "get", f"select user_id::text from public.get_account(account_id => '{ACCOUNT}'::uuid)", VICTIM),
+    (
+        VICTIM,
+        "rename",
+        f"select account_name from public.rename_account(account_id => '{ACCOUNT}'::uuid, account_name => 'New')",
+        "New",
+    ),
+    (VICTIM, "create", "select id::text from public.create_account(account_name => 'Second')", "23505"),
     (NEWCOMER, "list", "select string_agg(id::text, ',') from public.list_accounts()", None),
-    (NEWCOMER, "create", "select user_id::text from public.create_account('First')", NEWCOMER),
-    (NEWCOMER, "get or create", "select user_id || ' ' || created from public.get_or_create_account()", f"{NEWCOMER} true"),
-    (NEWCOMER, "insert", "insert into public.user_accounts (account_name) values ('x') returning user_id::text", NEWCOMER),
-    (NEWCOMER, "get", f"select user_id::text from public.get_account('{ACCOUNT}')", None),
-    (NEWCOMER, "rename", f"select id::text from public.rename_account('{ACCOUNT}', 'x')", None),
+    (NEWCOMER, "create", "select user_id::text from public.create_account(account_name => 'First')", NEWCOMER),
+    (
+        NEWCOMER,
+        "get or create",
+        "select user_id || ' ' || created from public.get_or_create_account()",
+        f"{NEWCOMER} true",
+    ),
+    (
+        NEWCOMER,
+        "insert",
+        "insert into public.user_accounts (account_name) values ('x') returning user_id::text",
+        NEWCOMER,
+    ),
+    (NEWCOMER, "get", f"select user_id::text from public.get_account(account_id => '{ACCOUNT}'::uuid)", None),
+    (
+        NEWCOMER,
+        "rename",
+        f"select id::text from public.rename_account(account_id => '{ACCOUNT}'::uuid, account_name => 'x')",
+        None,
+    ),
 )
 
 
-def _failed_calls(database: psycopg.Connection) -> list[str]:
-    failed = []
+def _calls(database: psycopg.Connection) -> Iterator[tuple[Actor, str, str, str | None]]:
     settings = (*_sent(_settings(database, LOGIN)), *_impersonated(database, "authenticated"))
     before = dict(_settings(database, LOGIN)).get("pgrst.db_pre_request", "")
     for user, name, statement, expected in _CALLS:
-        actor = Actor("authenticated", {"sub": user, "role": "authenticated"}, settings=settings, before=before)
-        try:
-            with rolled_back(database):
-                _act(database, actor)
-                rows = database.execute(statement.encode()).fetchall()
-                actual = rows[0][0] if len(rows) == 1 else None if not rows else str(rows)
-        except psycopg.Error as error:
-            actual = error.sqlstate
-        if actual != expected:
-            failed.append(f"{name}: {actual} instead of {expected}")
-    return failed
+        claims = {"sub": user, "role": "authenticated"}
+        yield Actor("authenticated", claims, settings=settings, before=before), name, statement, expected
