@@ -1,34 +1,30 @@
-"""Is a project's database still what the migrations create, and who reaches its rows? Changes nothing."""
+"""Is a project's database still what the migrations create, and who reaches its rows? Reads, and changes nothing.
 
-from typing import TYPE_CHECKING
+Three questions, each with a module of its own: `drift` compares with what the migrations create, `reach` follows the
+paths to the rows of the protected tables, `surroundings` looks at what both rest on.
+"""
 
-if TYPE_CHECKING:
-    import psycopg
+import psycopg
 
-    from edge_api.verify.expected import Expected
-    from edge_api.verify.findings import Finding
+from edge_api.verify import drift, history, model, reach, surroundings
+from edge_api.verify.expected import Expected
+from edge_api.verify.findings import LEVELS, Finding, fix_script
+
+__all__ = ["Expected", "Finding", "fix_script", "verify"]
 
 
-def verify(connection: "psycopg.Connection", expected: "Expected") -> "list[Finding]":
-    """What is to be said of a database. Reads its catalogs in a transaction, or within the one that is open."""
-    import re  # noqa: PLC0415
-
-    from edge_api.verify import command  # noqa: PLC0415
-    from edge_api.verify.findings import Finding  # noqa: PLC0415
-
-    with connection.transaction():
-        before = connection.execute("select current_setting('search_path')").fetchone()
-        findings = command.differences(connection, expected)
-        connection.execute("select set_config('search_path', %s, true)", before)
-    is_sql = re.compile(r"(alter|comment|create|drop|grant|revoke) .*;", re.IGNORECASE | re.DOTALL)
-    return [
-        Finding(
-            "drift",
-            f.level.value,
-            f.object,
-            f.message,
-            "" if is_sql.fullmatch(f.mend) else f.mend,
-            (f.mend,) if is_sql.fullmatch(f.mend) else (),
-        )
-        for f in findings
-    ]
+def verify(connection: psycopg.Connection, expected: Expected) -> list[Finding]:
+    """All findings about a database, the gravest first. Reads its catalogs in one transaction, or in the open one."""
+    with connection.transaction(), drift.scoped(connection, expected.scope):
+        drifted = list(drift.compare(expected.objects, drift.read(connection)))
+        around = surroundings.read(connection)
+        tables = [item.name for item in expected.objects.values() if item.kind == "table"]
+        own = [
+            statement
+            for finding in (*around, *drifted)
+            if finding.subject.startswith("role ") or any(table in finding.subject for table in tables)
+            for statement in finding.fix
+        ]
+        reached = reach.findings(model.read(connection), tables, own)
+        recorded = history.compare(connection, expected.migrations)
+    return sorted((*reached, *around, *drifted, *recorded), key=lambda finding: LEVELS.index(finding.level))

@@ -1,128 +1,126 @@
-"""Differences as text for people, as JSON for programs, and as SARIF for code scanning."""
+"""Findings as text for people, as JSON for programs, and as SARIF for code scanning."""
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any, Final
 
 from edge_api import __version__
 from edge_api.migrations import Migration
-from edge_api.verify.compare import RULES, Finding, Level
+from edge_api.verify.findings import LEVELS, Finding
 
 # https://docs.oasis-open.org/sarif/sarif/v2.1.0/
 _SARIF_VERSION: Final = "2.1.0"
 _SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
-_SARIF_LEVELS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
+_RULES: Final = {
+    "drift": "An object is not what the migrations create.",
+    "reach": "There is a path to rows of a protected table past its policies.",
+    "surroundings": "What the migrations rest on is not as Supabase creates it.",
+}
 
 
 def count(findings: Sequence[Finding]) -> str:
     """How many there are of each level, in words."""
     parts = []
-    for level in Level:
-        number = sum(finding.level is level for finding in findings)
+    for level in LEVELS:
+        number = sum(finding.level == level for finding in findings)
         if number:
-            parts.append(f"{number} {level.value}{'s' if number > 1 and level is not Level.INFO else ''}")
-    return ", ".join(parts) or "no difference"
+            parts.append(f"{number} {level}{'s' if number > 1 and level != 'info' else ''}")
+    return ", ".join(parts) or "no finding"
 
 
-def _line(finding: Finding) -> str:
-    return f"{finding.level.value}: {finding.object}: {finding.message}. Mend: {finding.mend}"
+def printable(text: str) -> str:
+    """One line, in which whoever named an object can neither fake a line nor reorder or paint one.
 
-
-def text(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
-    """A line for each difference; nothing if there is none."""
-    # names come from the database: whoever made one must not paint the reader's terminal
-    return "\n".join(re.sub(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]", " ", _line(finding)) for finding in findings)
-
-
-def as_json(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
-    """One object: `version` of the package, `findings` with level, rule, object, message and mend each."""
-    return json.dumps(
-        {
-            "version": __version__,
-            "findings": [
-                {
-                    "level": finding.level.value,
-                    "rule": finding.rule,
-                    "object": finding.object,
-                    "message": finding.message,
-                    "mend": finding.mend,
-                }
-                for finding in findings
-            ],
-        },
-        indent=2,
+    Escaped are controls, formats such as bidirectional ones, separators of lines, surrogates and unassigned characters.
+    """
+    return "".join(
+        character
+        if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+        # the white space of SQL is just that
+        else " "
+        if character in "\n\t"
+        else f"\\u{ord(character):04x}"
+        for character in text
     )
 
 
-def _place(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
-    """Where the migrations last made an object, or what it hangs off: code scanning shows no result without a file."""
-    kind, _, named = finding.object.partition(" ")
-    if kind == "migration":
-        itself = [migration for migration in migrations if migration.name == named]
-        return _location(itself[0] if itself else migrations[-1], 1)
-    for name in re.findall(r'"[^"]+"|[\w.]+', named.partition(", ")[0]):
-        made = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(name)}(?![\w.])")
-        for migration in reversed(migrations if name != "on" else ()):
-            for number, line in enumerate(migration.sql.splitlines(), start=1):
-                if made.match(line):
-                    return _location(migration, number)
-        parent = name.rpartition(".")[0]
-        if "." in parent:  # a column: its table
-            return _place(replace(finding, object=f"table {parent}"), migrations)
-    return _location(migrations[-1], 1)
+def _escaped_sql(statement: str) -> str:
+    """The same statement on one line; what it would not be the same without is left to --fix-sql."""
+    return printable(re.sub(r"\s*\n\s*", " ", statement))
 
 
-def _location(migration: Migration, line: int) -> dict[str, Any]:
+def text(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
+    """A line for each finding; below it, indented, what a person has to decide and each statement of the fix."""
+    lines = []
+    for finding in findings:
+        lines.append(printable(f"{finding.level}: {finding.subject}: {finding.message}"))
+        if finding.advice:
+            lines.append(printable(f"    decide: {finding.advice}"))
+        lines += [f"    fix: {_escaped_sql(statement)};" for statement in finding.fix]
+    return "\n".join(lines)
+
+
+def as_json(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
+    """One object: `version` of the package, and `findings`."""
+    return json.dumps({"version": __version__, "findings": [asdict(finding) for finding in findings]}, indent=2)
+
+
+def _location(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
+    """Where the migrations create an object, or what it is part of: code scanning shows no result without a file."""
+    place = migrations[-1], 1
+    for name in re.findall(r'"[^"]+"|[\w.]+', finding.subject.partition(" ")[2]):
+        for candidate in (name, name.rpartition(".")[0]):  # a column: its table
+            created = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(candidate)}(?![\w.])")
+            for migration in migrations if candidate not in {"", "on", "public"} else ():
+                if migration.name == candidate:
+                    place = migration, 1
+                for number, line in enumerate(migration.sql.splitlines(), start=1):
+                    if created.match(line):
+                        place = migration, number
+            if place[1] > 1:
+                break
+        if place[1] > 1:
+            break
     return {
-        "artifactLocation": {"uri": f"supabase/migrations/{migration.path.name}", "uriBaseId": "%SRCROOT%"},
-        "region": {"startLine": line},
+        "artifactLocation": {"uri": f"supabase/migrations/{place[0].path.name}", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": place[1]},
     }
 
 
 def sarif(findings: Sequence[Finding], migrations: Sequence[Migration]) -> str:
     """A SARIF log with one run."""
-    ids = list(RULES)
-    return json.dumps(
+    rules = [{"id": rule, "shortDescription": {"text": text}} for rule, text in _RULES.items()]
+    results = [
         {
-            "$schema": _SARIF_SCHEMA,
-            "version": _SARIF_VERSION,
-            "runs": [
+            "ruleId": finding.question,
+            "ruleIndex": list(_RULES).index(finding.question),
+            "level": "note" if finding.level == "info" else finding.level,
+            "message": {
+                "text": printable(
+                    ". ".join(
+                        [f"{finding.subject}: {finding.message}"]
+                        + ([f"Decide: {finding.advice}"] if finding.advice else [])
+                        + ([f"Fix: {'; '.join(finding.fix)}"] if finding.fix else [])
+                    )
+                )
+            },
+            "locations": [
                 {
-                    "tool": {
-                        "driver": {
-                            "name": "edge-api verify",
-                            "version": __version__,
-                            "rules": [
-                                {"id": rule, "shortDescription": {"text": description}}
-                                for rule, description in RULES.items()
-                            ],
-                        }
-                    },
-                    "columnKind": "unicodeCodePoints",
-                    "results": [
-                        {
-                            "ruleId": finding.rule,
-                            "ruleIndex": ids.index(finding.rule),
-                            "level": _SARIF_LEVELS[finding.level],
-                            "message": {"text": f"{finding.object}: {finding.message}. Mend: {finding.mend}"},
-                            "locations": [
-                                {
-                                    "physicalLocation": _place(finding, migrations),
-                                    "logicalLocations": [{"fullyQualifiedName": finding.object}],
-                                }
-                            ],
-                            # the same difference tomorrow is the same result
-                            "partialFingerprints": {"edgeApiVerify/v1": f"{finding.rule}:{finding.object}"},
-                        }
-                        for finding in findings
-                    ],
+                    "physicalLocation": _location(finding, migrations),
+                    "logicalLocations": [{"fullyQualifiedName": printable(finding.subject)}],
                 }
             ],
-        },
-        indent=2,
-    )
+            # the same finding tomorrow is the same result
+            "partialFingerprints": {"edgeApiVerify/v2": f"{finding.question}:{finding.subject}:{finding.message}"},
+        }
+        for finding in findings
+    ]
+    driver = {"name": "edge-api verify", "version": __version__, "rules": rules}
+    log = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return json.dumps({"$schema": _SARIF_SCHEMA, "version": _SARIF_VERSION, "runs": [log]}, indent=2)
 
 
 FORMATS: Final[dict[str, Callable[[Sequence[Finding], Sequence[Migration]], str]]] = {

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_api.embedded.postgres import postgres_version
+from edge_api.verify import Expected
+from edge_api.verify.expected import expected as create_expected
 from tests.database.project import Project, run_project
 
 
@@ -21,3 +23,9 @@ def clone(project: Project) -> Iterator[str]:
     """The name of a database of this test's own."""
     with project.clone() as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def expected() -> Expected:
+    """What `edge-api verify` compares with."""
+    return create_expected(postgres_version(os.environ.get("EDGE_POSTGRES_VERSION")))

@@ -18,8 +18,7 @@ from edge_api.embedded.postgres import SUPERUSER
 from edge_api.local.node import supabase
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import copy, packaged
-from edge_api.verify import command, wanted
-from edge_api.verify.compare import Finding
+from edge_api.verify import Expected, Finding, verify
 from tests.database import tap
 from tests.database.adopted import SHAPES, USERS, Account, Shape, user
 from tests.database.project import REMOVE, Project
@@ -71,10 +70,10 @@ class Adoption:
     def rows(self, query: LiteralString) -> list[Any]:
         return self.connection.execute(query).fetchall()
 
-    def findings(self, expected: wanted.Wanted) -> list[Finding]:
+    def findings(self, expected: Expected) -> list[Finding]:
         """What `edge-api verify` reports."""
         with self.connection.transaction():
-            return command.differences(self.connection, expected)
+            return verify(self.connection, expected)
 
 
 @pytest.fixture
@@ -83,12 +82,6 @@ def adoption(project: Project, clone: str) -> Iterator[Adoption]:
         connection.execute(REMOVE)
         connection.execute(USERS)
         yield Adoption(project, clone, connection)
-
-
-@pytest.fixture(scope="module")
-def expected(project: Project) -> wanted.Wanted:
-    with project.connect("template1") as connection:
-        return wanted.build(wanted.nearest_version(connection.info.server_version))
 
 
 def obstacles(done: subprocess.CompletedProcess[str]) -> str:
@@ -332,8 +325,8 @@ def test_what_would_fail_half_way_is_listed_before(adoption: Adoption, before: L
     assert adoption.dump() == dump
 
 
-def test_the_script_knows_every_name_of_the_migrations_functions(expected: wanted.Wanted) -> None:
-    public = [name.removeprefix("public.") for name in expected.scope.functions if name.startswith("public.")]
+def test_the_script_knows_every_name_of_the_migrations_functions(expected: Expected) -> None:
+    public = [name.removeprefix("public.") for name in expected.scope["functions"] if name.startswith("public.")]
     assert len(public) == 6
     assert [name for name in public if f"'{name}'" not in SCRIPT.read_text()] == []
 
@@ -378,10 +371,10 @@ def test_rows_ids_and_times_are_what_they_were(adoption: Adoption, shape: Shape)
 
 @every_shape
 def test_the_result_is_what_the_migrations_create(
-    adoption: Adoption, shape: Shape, expected: wanted.Wanted, subtests: pytest.Subtests
+    adoption: Adoption, shape: Shape, expected: Expected, subtests: pytest.Subtests
 ) -> None:
     adoption.adopt(shape)
-    assert {finding.rule for finding in adoption.findings(expected)} == {"migration-missing"}
+    assert {finding.subject.partition(" ")[0] for finding in adoption.findings(expected)} == {"migration"}
     # the last of the files drops the unique constraint for a while, on which a reference to user_id depends
     adoption.connection.execute('alter table if exists public.orders drop constraint if exists "to user"')
     for file in tap.FILES:
@@ -494,7 +487,7 @@ def test_a_user_is_removed_with_the_account_as_before(adoption: Adoption) -> Non
 
 
 def test_recorded_migrations_leave_verify_silent(
-    project: Project, adoption: Adoption, expected: wanted.Wanted, tmp_path: Path
+    project: Project, adoption: Adoption, expected: Expected, tmp_path: Path
 ) -> None:
     """Recorded as in the docs, among migrations of the project's own, they are what a push records."""
     migrations = tmp_path / "supabase" / "migrations"
@@ -519,7 +512,7 @@ def test_recorded_migrations_leave_verify_silent(
 
 
 def test_a_new_database_from_the_projects_own_migrations_has_the_accounts(
-    adoption: Adoption, expected: wanted.Wanted, tmp_path: Path
+    adoption: Adoption, expected: Expected, tmp_path: Path
 ) -> None:
     """The project creates its table, removes it as documented, and goes on with the copies."""
     (removal,) = re.findall(r"`(drop table public\.user_accounts[^`]*)`", DEPLOY.read_text())
@@ -529,4 +522,4 @@ def test_a_new_database_from_the_projects_own_migrations_has_the_accounts(
     for file in sorted(tmp_path.iterdir()):
         with adoption.connection.transaction():
             adoption.connection.execute(file.read_bytes())
-    assert {finding.rule for finding in adoption.findings(expected)} == {"migration-missing"}
+    assert {finding.subject.partition(" ")[0] for finding in adoption.findings(expected)} == {"migration"}

@@ -1,0 +1,338 @@
+"""By which path do the API's roles reach rows of a protected table past its policies?
+
+Each path is followed with two roles: the one that runs (`security definer` changes it) and the one whose rights and
+policies count (a view changes it, too). What opens a path is closed in the model as its fix closes it in the database,
+until no path is left: so the fixes of all findings together close all of them.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from edge_api.verify import bodies
+from edge_api.verify.findings import Finding
+from edge_api.verify.model import VERBS, WRITES, Document, Model
+
+_OPEN_ROLES: Final = ("anon", "authenticated")
+# Whoever calls what returns one of these gets no row of it.
+_SCALARS: Final = {
+    *("void", "boolean", "smallint", "integer", "bigint", "numeric", "real", "double precision", "date", "interval"),
+    *("timestamp with time zone", "timestamp without time zone", "trigger", "event_trigger"),
+}
+_DOES: Final = {"select": "read", "insert": "add", "update": "change", "delete": "delete", "truncate": "truncate"}
+
+Certainty = Literal["certain", "guarded", "mute", "undecided"]
+_CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "guarded", "mute", "undecided")
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where a path can be closed, and by which statements."""
+
+    kind: Literal["table", "view", "copy", "rule", "function", "membership", "parent", "child", "key", "unknown"]
+    subject: str
+    target: int
+    fix: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A relation or a function that is reached, by whom and how."""
+
+    object: int
+    runs: int
+    """The current user."""
+    checked: int
+    """The role whose rights and policies count."""
+    verbs: frozenset[str] = frozenset()
+    certainty: Certainty = "certain"
+
+    def to(self, target: int, runs: int, checked: int, verbs: frozenset[str], certainty: Certainty) -> "_Step":
+        return _Step(target, runs, checked, verbs, max(self.certainty, certainty, key=_CERTAINTIES.index))
+
+
+@dataclass(frozen=True)
+class _Leak:
+    """A path that ends at rows of others."""
+
+    actor: str
+    table: str
+    verbs: frozenset[str]
+    certainty: Certainty
+    path: tuple[str, ...]
+    cuts: tuple[_Cut, ...]
+
+
+def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> list[Finding]:
+    """What reaches rows of the tables.
+
+    Args:
+        model: the database; changed on the way.
+        tables: the protected ones, qualified.
+        closing: the statements that give the tables and the roles back what the migrations and Supabase give them.
+    """
+    search = _Search(model, tables, tuple(closing))
+    found: dict[_Cut, list[_Leak]] = {}
+    while True:
+        leaks = sorted(
+            (leak for leak in search.leaks() if not found.keys() & set(leak.cuts)),
+            key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].kind != "table", len(leak.path)),
+        )
+        if not leaks:
+            return [_finding(cut, paths) for cut, paths in found.items()]
+        cut = leaks[0].cuts[0]
+        found[cut] = [leak for leak in leaks if leak.cuts[0] == cut and leak.certainty == leaks[0].certainty]
+        if leaks[0].certainty in {"certain", "guarded"}:
+            search.close(cut)
+
+
+def _finding(cut: _Cut, leaks: Sequence[_Leak]) -> Finding:
+    certainty = leaks[0].certainty
+    actors = " and ".join(dict.fromkeys(leak.actor for leak in leaks))
+    verbs = ", ".join(text for verb, text in _DOES.items() if any(verb in leak.verbs for leak in leaks))
+    path = " > ".join(leaks[0].path)
+    message = f"{actors} can {verbs} rows of other users in {leaks[0].table}: {path}"
+    advice, fix = "", cut.fix
+    if certainty == "guarded":
+        message = f"{message}; its own condition, which a function in a query gets around, is all that keeps them"
+    elif certainty == "mute":
+        message = f"{actors} can learn about rows of other users in {leaks[0].table}, though not read them: {path}"
+    elif certainty == "undecided":
+        message = f"it cannot be decided whether {actors} can reach rows of other users in {leaks[0].table}: {path}"
+    if certainty in {"mute", "undecided"}:
+        advice, fix = f"read it and decide; if it can do without: {'; '.join(cut.fix) or 'drop it'}", ()
+    elif not fix:
+        advice = "decide which of these rights is meant, and take back the others"
+    return Finding("reach", "error" if certainty == "certain" else "warning", cut.subject, message, advice, fix)
+
+
+class _Search:
+    def __init__(self, model: Model, tables: Sequence[str], closing: tuple[str, ...]) -> None:
+        self._model = model
+        self._tables = tables
+        self._closing = closing
+
+    def leaks(self) -> Iterator[_Leak]:
+        """All paths of all roles, from each the shorter first."""
+        for name, role in self._actors():
+            for actor, memberships in self._model.becomes(role).items():
+                path = [f"member of {self._model.roles[m['roleid']]['name']}" for m in memberships]
+                cuts = [self._membership(m) for m in memberships[:1]]
+                yield from self._walk(name, actor, (name, *path), tuple(cuts))
+
+    def _actors(self) -> Iterator[tuple[str, int]]:
+        """The API's roles, and what is a member of them without being more than them anyway."""
+        roles = self._model.roles
+        opened = {oid for oid, role in roles.items() if role["name"] in _OPEN_ROLES}
+        for oid, role in roles.items():
+            others = self._model.becomes(oid).keys() - opened
+            more = any(
+                roles[other]["superuser"] or roles[other]["bypasses"] or roles[other]["name"] == "service_role"
+                for other in others
+            )
+            if oid in opened or (self._model.becomes(oid).keys() & opened and not more):
+                yield role["name"], oid
+
+    def _membership(self, membership: Document) -> _Cut:
+        group, member, grantor = (
+            self._model.roles[membership[key]]["quoted"] for key in ("roleid", "member", "grantor")
+        )
+        by = f" granted by {grantor}" if "set_option" in membership else ""
+        fix = f"revoke {group} from {member}{by} cascade"
+        return _Cut("membership", f"role {member}", membership["id"], (fix,))
+
+    def _walk(self, name: str, actor: int, path: tuple[str, ...], cuts: tuple[_Cut, ...]) -> Iterator[_Leak]:
+        pending = deque((step, path, cuts) for step in self._first(actor))
+        seen = {step for step, *_ in pending}
+        while pending:
+            step, path, cuts = pending.popleft()
+            after = self._relation if step.object in self._model.relations else self._function
+            for following, label, cut in after(step, actor):
+                way = (*path, label) if label else path
+                cutting = (*cuts, cut) if cut else cuts
+                if isinstance(following, _Step):
+                    if following not in seen:
+                        seen.add(following)
+                        pending.append((following, way, cutting))
+                else:
+                    table, verbs, certainty = following
+                    yield _Leak(name, table, verbs, certainty, way, cutting)
+
+    def _first(self, actor: int) -> Iterator[_Step]:
+        model = self._model
+        for oid, relation in model.relations.items():
+            if model.uses(actor, relation["schema"]) and (verbs := model.verbs(actor, relation)):
+                yield _Step(oid, actor, actor, verbs)
+            elif relation["protected"] and relation["owner"] in model.holds(actor):
+                yield _Step(oid, actor, actor, VERBS)
+        for oid, function in model.functions.items():
+            if model.executes(actor, function) and (function["referenced"] or model.uses(actor, function["schema"])):
+                yield _Step(oid, actor, actor)
+
+    def _relation(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, _Cut | None]]:
+        model, relation = self._model, self._model.relations[step.object]
+        name, owner = relation["name"], relation["owner"]
+        owned_by = model.roles[owner]["name"] if owner in model.roles else "nobody"
+        if relation["protected"]:
+            verbs = model.foreign(step.checked, relation) & step.verbs
+            if owner in model.holds(step.checked) and step.checked == actor:  # may alter it
+                verbs = VERBS
+            if verbs:
+                yield (name, verbs, step.certainty), self._why(step.checked, relation), self._table(relation)
+        for parent, constraint in relation["keys"] or []:
+            if verbs := model.foreign(step.checked, relation) & step.verbs & {"update", "delete"}:
+                fix = f"alter table {parent} drop constraint {constraint}"
+                if name == "auth.users":
+                    fix = f"revoke all on table auth.users from {self._grantees(relation, step.checked) or 'public'} cascade"
+                cut = _Cut("key", f"constraint {constraint} on {parent}", step.object, (fix,))
+                yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
+        if relation["kind"] in "vm":
+            yield from self._query(step, relation, owned_by)
+        for rule, event, text in relation["rules"] or []:
+            if event in step.verbs:
+                cut = _Cut("rule", f"rule {rule} on {name}", step.object, (f"drop rule {rule} on {name}",))
+                for target, mention in self._named(text):
+                    verbs = mention.verbs & model.verbs(owner, model.relations[target])
+                    if verbs and target != step.object and not mention.own:
+                        following = step.to(target, step.runs, owner, verbs, "certain")
+                        yield following, f"rule {rule} on {name} with the rights of {owned_by}", cut
+        if step.verbs & WRITES:
+            for trigger, function in relation["triggers"] or []:
+                if function in model.functions:
+                    following = step.to(function, step.runs, step.runs, frozenset(), "certain")
+                    yield following, f"trigger {trigger} on {name}", None
+        bare = [table.rpartition(".")[2].strip('"') for table in self._tables]
+        if relation["kind"] == "f" and any(
+            word in str(option) for word in bare for option in relation["options"] or []
+        ):
+            cut = _Cut("unknown", f"foreign table {name}", step.object)
+            yield (self._tables[0], step.verbs, "undecided"), f"foreign table {name}", cut
+
+    def _query(self, step: _Step, relation: Document, owned_by: str) -> Iterator["tuple[_Step, str, _Cut | None]"]:
+        model, name = self._model, relation["name"]
+        copied = relation["kind"] == "m"
+        checked = step.runs if relation["invoker"] and not copied else relation["owner"]
+        runs = relation["owner"] if copied else step.runs
+        label, cut = f"view {name}", None
+        if copied:
+            grantees = self._grantees(relation, step.checked)
+            fix = (f"revoke all on table {name} from {grantees} cascade",) if grantees else ()
+            label, cut = f"materialized view {name}", _Cut("copy", f"materialized view {name}", step.object, fix)
+        elif not relation["invoker"]:
+            fix = (f"alter view {name} set (security_invoker = true)",)
+            label, cut = f"view {name} with the rights of {owned_by}", _Cut("view", f"view {name}", step.object, fix)
+        for target, mention in self._named(relation["text"], qualified=True):
+            verbs = model.verbs(checked, model.relations[target]) & (step.verbs - WRITES if copied else step.verbs)
+            if not verbs or (mention.own and relation["barrier"]):
+                continue
+            certainty: Certainty = "guarded" if mention.own else "certain"
+            if bodies.counts_only(relation["text"]):
+                certainty = "mute"
+            yield step.to(target, runs, checked, verbs, certainty), label, cut
+        for function in self._called(relation["text"], step.runs, any_schema=True):
+            yield step.to(function, step.runs, step.runs, frozenset(), "certain"), f"view {name}", None
+
+    def _function(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, _Cut | None]]:
+        model, function = self._model, self._model.functions[step.object]
+        name, text = function["name"], function["text"]
+        runs = function["owner"] if function["definer"] else step.runs
+        if runs == actor and not function["parsed"] and function["kind"] != "a":
+            return  # what it does, the caller may do without it
+        label, cut = f"function {name}", None
+        if function["definer"]:
+            label += f" with the rights of {model.roles[runs]['name']}"
+            cut = _Cut("function", f"function {name}", step.object, (f"alter routine {name} security invoker",))
+        silent = function["returns"] in _SCALARS and not function["set"] and not bodies.carries_rows(text)
+        for target, mention in self._named(text):
+            relation = model.relations[target]
+            verbs = mention.verbs & model.verbs(runs, relation)
+            if verbs and not mention.own and (function["parsed"] or model.uses(runs, relation["schema"])):
+                certainty: Certainty = "mute" if silent and not verbs & WRITES else "certain"
+                yield step.to(target, runs, runs, verbs, certainty), label, cut
+        for other in self._called(text, runs, any_schema=function["parsed"] or function["kind"] == "a"):
+            if other != step.object:
+                certainty = "mute" if silent else "certain"
+                yield step.to(other, runs, runs, frozenset(), certainty), label, cut
+        if cut and bodies.is_dynamic(text):
+            for relation in model.relations.values():
+                if relation["name"] in self._tables and (verbs := model.foreign(runs, relation)):
+                    yield (relation["name"], verbs, "undecided"), f"{label}, which puts SQL together", cut
+
+    def _named(self, text: str, *, qualified: bool = False) -> Iterator[tuple[int, bodies.Mention]]:
+        """The relations that a text mentions."""
+        for mention in bodies.mentions(text):
+            for oid in self._model.relations_named.get(mention.name, []):
+                schema = self._model.schemas[self._model.relations[oid]["schema"]]["name"]
+                if mention.schema == schema or (not mention.schema and not qualified):
+                    yield oid, mention
+
+    def _called(self, text: str, role: int, *, any_schema: bool) -> Iterator[int]:
+        """The functions that a text calls and a role may execute."""
+        for schema, name in bodies.calls(text):
+            for oid in self._model.functions_named.get(name, []):
+                function = self._model.functions[oid]
+                if schema in {"", self._model.schemas[function["schema"]]["name"]} and (
+                    self._model.executes(role, function) and (any_schema or self._model.uses(role, function["schema"]))
+                ):
+                    yield oid
+
+    def _why(self, role: int, relation: Document) -> str:
+        name = relation["name"]
+        if not relation["row_security"]:
+            return f"{name}, whose row level security is disabled"
+        if self._model.is_exempt(role, relation):
+            return f"{name}, whose row level security does not apply to {self._model.roles[role]['name']}"
+        return f"{name}, whose policies or rights let it through"
+
+    def _grantees(self, relation: Document, role: int) -> str:
+        held = self._model.holds(role) - {relation["owner"]}
+        granted = {each[0] for key in ("rights", "column_rights") for each in relation[key] or []}
+        return ", ".join(sorted(self._model.roles[oid]["quoted"] if oid else "public" for oid in held & granted))
+
+    def _table(self, relation: Document) -> _Cut:
+        name, oid = relation["name"], relation["oid"]
+        if name in self._tables:
+            return _Cut("table", f"table {name}", oid, self._closing)
+        if relation["above"]:
+            statement = (
+                "alter table {0} detach partition {1}" if relation["kind"] == "p" else "alter table {1} no inherit {0}"
+            )
+            children = (r["name"] for r in self._model.relations.values() if r["above"] and oid in (r["parents"] or []))
+            return _Cut("parent", f"table {name}", oid, tuple(statement.format(name, child) for child in children))
+        fix = f"alter table {name} enable row level security"
+        if relation["row_security"]:
+            fix = f"revoke all on table {name} from public, anon, authenticated cascade"
+        return _Cut("child", f"table {name}", oid, (fix,))
+
+    def close(self, cut: _Cut) -> None:
+        """Change the model as the fix of a cut changes the database."""
+        model = self._model
+        relation = model.relations.get(cut.target, {})
+        match cut.kind:
+            case "table":
+                relation |= {"row_security": True, "forced": True, "policies": [], "owner": -1}
+                open_roles = {0, *(oid for oid, role in model.roles.items() if role["name"] in _OPEN_ROLES)}
+                for oid in open_roles - {0}:
+                    model.roles[oid] |= {"superuser": False, "bypasses": False}
+                relation["rights"] = [right for right in relation["rights"] if right[0] not in open_roles]
+            case "parent":
+                relation["protected"] = False
+            case "child":
+                relation |= {"row_security": True, "forced": True, "policies": []}
+            case "view":
+                relation["invoker"] = True
+            case "copy":
+                relation |= {"rights": [], "column_rights": []}
+            case "rule":
+                relation["rules"] = [rule for rule in relation["rules"] if f"rule {rule[0]} on" not in cut.subject]
+            case "key":
+                relation["keys"] = []
+            case "function":
+                model.functions[cut.target]["definer"] = False
+            case "membership":
+                model.memberships = [m for m in model.memberships if m["id"] != cut.target]
+                model.changed()
+
+
+_End = tuple[str, frozenset[str], Certainty]
