@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, reached, tighter, undecidable, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, reached, tighter, undecidable, weaker
 
 _DEFINER = "language sql security definer set search_path = ''"
 _PLPGSQL = "language plpgsql security definer set search_path = ''"
@@ -22,9 +22,9 @@ GAPS: Final[dict[str, Gap]] = {
     "returns JSON": reached(
         f"create function public.f() returns json {_DEFINER} as 'select json_agg(ua) from public.user_accounts as ua'"
     ),
-    "returns the number": reached(
+    "returns the number": contested(
         f"create function public.f() returns bigint {_DEFINER} as 'select count(*) from public.user_accounts'",
-        attack="select public.f() >= 2",
+        only_person=True,
     ),
     "has a body of parsed SQL": reached(
         f"create function public.f() returns text {_DEFINER} begin atomic {_NAMES}; end"
@@ -263,7 +263,7 @@ GAPS: Final[dict[str, Gap]] = {
     "is for the caller's own row": weaker(
         f"create function public.f() returns setof public.user_accounts {_DEFINER} as "
         "'select * from public.user_accounts where user_id = auth.uid()'",
-        levels="warning",
+        levels="warning info none",
         only_person=True,
     ),
     "belongs to a role that row level security holds for": weaker(

@@ -81,9 +81,12 @@ GAPS: Final[dict[str, Gap]] = {
     "own rows may be deleted": weaker(
         f"create policy p {_ON} for delete to authenticated using ({_MINE}); grant delete {_ON} to authenticated",
         levels="error warning info",
+        only_person=True,
     ),
     "its own twice": weaker(
-        f"create policy p {_ON} for select to authenticated using ({_MINE})", levels="error warning info"
+        f"create policy p {_ON} for select to authenticated using ({_MINE})",
+        levels="error warning info",
+        only_person=True,
     ),
     "no policy to see": locked_out(f"drop {_SEE}"),
     "no policy to create": locked_out(f"drop {_CREATE}"),
@@ -111,7 +114,7 @@ GAPS: Final[dict[str, Gap]] = {
         f"drop {_SEE}; create {_SEE} as restrictive for select to authenticated using ({_MINE})"
     ),
     "seen row by row": weaker(f"alter {_SEE} using (user_id = auth.uid())"),
-    "another name": weaker(f'alter {_SEE} rename to "Mine"'),
+    "another name": weaker(f'alter {_SEE} rename to "Mine"', only_person=True),
     "for another command": reached(
         f"drop {_SEE}; create {_SEE} for all to authenticated using (true) with check ({_MINE})"
     ),

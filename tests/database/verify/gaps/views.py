@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, reached, tighter, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, reached, tighter, weaker
 
 _ALL = "select * from public.user_accounts"
 _CLOSED = "revoke all on public.v from public, anon, authenticated, service_role;"
@@ -89,7 +89,8 @@ GAPS: Final[dict[str, Gap]] = {
         "grant select on api.v to public"
     ),
     "a view in accounts_private": reached(
-        f"create view accounts_private.v as {_ALL}; grant select on accounts_private.v to authenticated"
+        f"create view accounts_private.v as {_ALL}; grant select on accounts_private.v to authenticated",
+        only_person=True,
     ),
     "a view that joins": reached(
         "create table public.todos (user_id uuid); insert into public.todos select user_id from public.user_accounts; "
@@ -104,13 +105,15 @@ GAPS: Final[dict[str, Gap]] = {
         f"create view public.v as with all_rows as ({_ALL}) select account_name from all_rows"
     ),
     "a view of whole rows": reached("create view public.v as select to_jsonb(ua) from public.user_accounts as ua"),
-    "a view that counts": reached(
-        "create view public.v as select count(*) as n from public.user_accounts", attack="select n >= 2 from public.v"
+    "a view that counts": contested(
+        "create view public.v as select count(*) as n from public.user_accounts", only_person=True
     ),
     "a view that tells whether": reached(
-        "create view public.v as select u.n, exists (select from public.user_accounts as ua where "
-        "ua.account_name = u.n) from (values ('Victim''s 7f3a')) as u (n)",
+        "create view public.v as select exists (select from public.user_accounts as ua where "
+        "ua.account_name = u.n) from (values ('Victim''s zqvx')) as u (n)",
+        levels=CONTESTED,
         attack="select exists from public.v",
+        only_person=True,
     ),
     "a view of a union": reached(
         f"create view public.v as {_ALL} where false union all {_ALL} where user_id is not null"
