@@ -32,7 +32,7 @@ _ENDS: Final = (
 # SQL that is put together when it runs
 _DYNAMIC: Final = re.compile(
     r"\bexecute\b(?!\s+(?:'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$)\s*(?:;|into\b|using\b|loop\b)|\s+(?:function|procedure|on)\b)"
-    r"|\b(?:query_to_xml\w*|cursor_to_xml\w*|(?:table|schema|database)_to_xml\w*|dblink\w*|plpy\.execute|plv8\.execute)\b",
+    r"|\b(?:query_to_xml\w*|cursor_to_xml\w*|(?:table|schema|database)_to_xml\w*|dblink\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|plpy\.execute|plv8\.execute)\b",
     re.DOTALL,
 )
 # What carries a row out of a function that returns none

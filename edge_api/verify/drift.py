@@ -147,7 +147,11 @@ def compare(expected: Objects, actual: Objects) -> Iterator[Finding]:
 def _is_same(item: Object, other: Object) -> bool:
     """Whether one is the other with another name."""
     if item.kind == "constraint":
-        return other.parent == item.parent and other.aspects.get("definition") == item.aspects["definition"][:1]
+        return (
+            other.kind == item.kind
+            and other.parent == item.parent
+            and other.aspects.get("definition", [None])[0] == item.aspects["definition"][0]
+        )
     return item.kind == "policy" == other.kind and (other.parent, other.detail) == (item.parent, item.detail)
 
 
@@ -242,7 +246,7 @@ def _is_tighter(item: Object, now: Object) -> bool:
     if any(was[name] != new[name] for name in ("permissive", "command", "for users")):
         return False
     pairs = [(conjuncts(was[clause]) - {"true"}, conjuncts(new[clause])) for clause in ("using", "check")]
-    return all(old <= more for old, more in pairs) and not any(passes(new[c]) == "nothing" for c in ("using", "check"))
+    return all(old <= more for old, more in pairs) and any(old < more - {"true"} for old, more in pairs)
 
 
 def _rights(item: Object, now: Object) -> Iterator[Finding]:

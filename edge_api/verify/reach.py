@@ -181,7 +181,7 @@ class _Search:
                 yield (
                     (name, verbs, step.certainty),
                     self._why(step.checked, relation),
-                    self._table(relation, step.checked),
+                    self._table(relation, actor, step),
                 )
         for parent, constraint in () if relation["protected"] else relation["keys"] or []:
             if verbs := model.foreign(step.checked, relation) & step.verbs & {"update", "delete"}:
@@ -223,11 +223,13 @@ class _Search:
             label, cut = f"view {name} with the rights of {owned_by}", _Cut("view", f"view {name}", step.object, fix)
         for target, mention in self._named(relation["text"], qualified=True):
             verbs = model.verbs(checked, model.relations[target]) & (step.verbs - WRITES if copied else step.verbs)
-            certainty: Certainty = "guarded" if mention.own else "certain"
-            if bodies.counts_only(relation["text"]):
-                certainty = "mute"
-            if verbs and not (mention.own and relation["barrier"]):
-                yield step.to(target, runs, checked, verbs, certainty), label, cut
+            # a condition limits what is seen through a view, not what is written to it
+            limited = verbs - {"insert", "update"} if mention.own else frozenset()
+            if verbs - limited:
+                certainty: Certainty = "mute" if bodies.counts_only(relation["text"]) else "certain"
+                yield step.to(target, runs, checked, verbs - limited, certainty), label, cut
+            if limited and not relation["barrier"]:
+                yield step.to(target, runs, checked, limited, "guarded"), label, cut
         for function in self._called(relation["text"], step.runs, any_schema=True):
             yield step.to(function, step.runs, step.runs, frozenset(), "certain"), f"view {name}", None
 
@@ -264,7 +266,7 @@ class _Search:
         """The tables through which rows of the protected ones are read, once there is a right on them."""
         for relation in self._model.relations.values():
             if relation["protected"] and relation["above"] and relation["name"] not in {*self._tables, "auth.users"}:
-                cut = self._table(relation, relation["owner"])
+                cut = self._table(relation, None, _Step(relation["oid"], relation["owner"], relation["owner"]))
                 message = "is a parent of a protected table: a right on it is one on the rows of all users"
                 yield Finding("reach", "warning", cut.subject, message, "", cut.fix)
 
@@ -314,12 +316,12 @@ class _Search:
             (f"revoke all on table {name} from {grantees} cascade",) if grantees else (),
         )
 
-    def _table(self, relation: Document, role: int) -> _Cut:
-        name, oid, by = relation["name"], relation["oid"], self._model.roles[role]
-        if by["bypasses"] and relation["row_security"] and by["name"] not in _OPEN_ROLES:
-            return _Cut("role", f"role {by['quoted']}", role, (f"alter role {by['quoted']} nobypassrls",))
+    def _table(self, relation: Document, actor: int | None, step: _Step) -> _Cut:
+        name, oid, by = relation["name"], relation["oid"], self._model.roles[step.checked]
+        if step.checked == actor and by["bypasses"] and relation["row_security"] and by["name"] not in _OPEN_ROLES:
+            return _Cut("role", f"role {by['quoted']}", actor, (f"alter role {by['quoted']} nobypassrls",))
         if name == "auth.users":
-            return self._revocation(relation, role)
+            return self._revocation(relation, step.checked)
         if name in self._tables:
             return _Cut("table", f"table {name}", oid, self._closing)
         if relation["above"]:
