@@ -29,6 +29,12 @@ HOSTED: Final = f"""
         nullif(current_setting('request.jwt.claim', true), ''),
         nullif(current_setting('request.jwt.claims', true), '')
       )::jsonb
+    $$;
+    create or replace function auth.role() returns text language sql stable as $$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.role', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
+      )::text
     $$;"""
 VICTIM: Final = "00000000-0000-4000-8000-00000000001a"
 OTHER: Final = "00000000-0000-4000-8000-00000000002b"

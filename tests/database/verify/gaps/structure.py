@@ -309,4 +309,36 @@ GAPS: Final[dict[str, Gap]] = {
         only_person=True,
         levels="warning info none",
     ),
+    "functions of the same heads in another language": locked_out(
+        "drop function public.get_account(uuid); create function public.get_account(account_id uuid) "
+        "returns public.user_accounts language sql as 'select null::public.user_accounts'; "
+        "drop function public.rename_account(uuid, text)"
+    ),
+    "rows that a check forbids": weaker(
+        f"{_ALTER} drop constraint user_accounts_account_name_trimmed; "
+        "update public.user_accounts set account_name = account_name || ' '",
+        data_in_the_way=True,
+    ),
+    "rows without a name": weaker(
+        f"{_ALTER} alter column account_name drop not null; "
+        "update public.user_accounts set account_name = null where account_name like 'S%'",
+        data_in_the_way=True,
+    ),
+    "rows of users that are gone": weaker(
+        f"{_ALTER} drop constraint user_accounts_user_id_fkey; delete from auth.users where email like 'stranger@%'",
+        data_in_the_way=True,
+        superuser=True,
+    ),
+    "get_account takes one more": locked_out(
+        "drop function public.get_account(uuid); create function public.get_account(account_id uuid, more int) "
+        "returns setof public.user_accounts language sql as 'select * from public.user_accounts'"
+    ),
+    "everything at once": reached(
+        f"""{_ALTER} disable row level security; {_ALTER} drop constraint user_accounts_user_id_key;
+        {_ALTER} alter column user_id drop default; drop function public.list_accounts();
+        alter function public.get_account(uuid) security definer; drop schema accounts_private cascade;
+        grant all on public.user_accounts to anon; create policy p on public.user_accounts using (true);
+        create view public.v as select * from public.user_accounts;
+        revoke execute on function public.create_account(text) from authenticated"""
+    ),
 }

@@ -155,4 +155,19 @@ GAPS: Final[dict[str, Gap]] = {
         levels="error warning info none",
         only_person=True,
     ),
+    "auth.uid() of another return": weaker(
+        "alter function auth.uid() volatile; alter function auth.uid() parallel safe",
+        superuser=True,
+        levels="warning info none",
+    ),
+    "users may be added": reached(
+        "grant insert on auth.users to anon",
+        superuser=True,
+        levels=CONTESTED,
+        attack="insert into auth.users (id, email) values (gen_random_uuid(), 'x'); select true",
+    ),
+    "a view of users in auth": reached(
+        "create view auth.people as select id, email from auth.users; grant select on auth.people to anon",
+        superuser=True,
+    ),
 }
