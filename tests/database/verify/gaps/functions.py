@@ -441,7 +441,7 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "takes many": reached(
         f"create function public.f(variadic accounts uuid[] default '{{}}') returns setof text {_DEFINER} as "
-        "'select account_name from public.user_accounts'"
+        "'select account_name from public.user_accounts'",
         attack="select string_agg(f, ',') from public.f()",
     ),
     "takes a row": reached(f"create function public.f(public.user_accounts) returns text {_DEFINER} as $${_NAMES}$$"),
