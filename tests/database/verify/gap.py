@@ -45,6 +45,10 @@ class Gap:
     """Whether it takes a superuser; the others are made by the role that a project's owner has."""
     only_person: bool = False
     """Whether a person has to decide about the fix: what is left has advice, and an error where a row is reached."""
+    loses_rows: bool = False
+    """Whether the rows are gone: afterwards, the calls of a new user are what must work."""
+    data_in_the_way: bool = False
+    """Whether the script may fail as a whole, because a person has to change rows first."""
     since: int = 0
     """The first major version of PostgreSQL that has it."""
 

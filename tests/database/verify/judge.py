@@ -46,6 +46,8 @@ def complaints(database: psycopg.Connection, gap: Gap, verifier: Verifier) -> li
             with database.transaction():
                 run_script(database, script)
         except psycopg.Error as error:
+            if gap.data_in_the_way:
+                return wrong
             return [*wrong, f"the script fails: {error}\n{script}"]
         return wrong + _after(gap, observe(database, gap.attack), verifier.verify(database), script)
 
@@ -79,15 +81,20 @@ def _of_entry(gap: Gap, outcome: Outcome) -> list[str]:
 
 def _after(gap: Gap, outcome: Outcome, findings: Sequence[Finding], script: str) -> list[str]:
     wrong = []
+    failed = [call for call in outcome.failed_calls if not gap.loses_rows or call.startswith("newcomer")]
     if gap.only_person:
         if outcome.paths and _highest(findings) not in gap.right_levels:
             wrong.append(f"after the script a row is still reached, without a word: {_shown(outcome)}")
-        wrong += [f"after the script, no advice: {finding}" for finding in findings if not finding.advice]
+        wrong += [
+            f"after the script, no advice: {finding}"
+            for finding in findings
+            if not finding.advice and finding.level != "info"
+        ]
     else:
         if outcome.paths:
             wrong.append(f"after the script a row is reached: {_shown(outcome)}")
-        if outcome.failed_calls:
-            wrong.append(f"after the script calls fail: {outcome.failed_calls}")
+        if failed:
+            wrong.append(f"after the script calls fail: {failed}")
         if findings:
             wrong.append(f"after the script verify is not silent: {_listed(findings)}")
     return [*wrong, f"the script:\n{script}"] if wrong else []

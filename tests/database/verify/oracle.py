@@ -29,6 +29,12 @@ HOSTED: Final = f"""
         nullif(current_setting('request.jwt.claim', true), ''),
         nullif(current_setting('request.jwt.claims', true), '')
       )::jsonb
+    $$;
+    create or replace function auth.role() returns text language sql stable as $$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.role', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
+      )::text
     $$;"""
 VICTIM: Final = "00000000-0000-4000-8000-00000000001a"
 OTHER: Final = "00000000-0000-4000-8000-00000000002b"
@@ -39,12 +45,12 @@ ACCOUNT: Final = "a0000000-0000-4000-8000-00000000001a"
 STRANGERS_ACCOUNT: Final = "a0000000-0000-4000-8000-00000000003c"
 USERS: Final = f"""
     insert into auth.users (id, email) values
-    ('{VICTIM}', 'victim-7f3a@example.com'), ('{OTHER}', 'other-7f3a@example.com'),
+    ('{VICTIM}', 'victim-zqvx@example.com'), ('{OTHER}', 'other-zqvx@example.com'),
     ('{STRANGER}', 'stranger@example.com'), ('{NEWCOMER}', 'newcomer@example.com');
     insert into public.user_accounts (id, user_id, account_name, created_at, updated_at) values
-    ('{ACCOUNT}', '{VICTIM}', 'Victim''s 7f3a', '2001-02-03 04:05:06.789+00', '2001-02-03 04:05:06.789+00'),
+    ('{ACCOUNT}', '{VICTIM}', 'Victim''s zqvx', '2001-02-03 04:05:06.789+00', '2001-02-03 04:05:06.789+00'),
     ('{STRANGERS_ACCOUNT}', '{STRANGER}', 'Stranger''s', '2002-01-01', '2002-01-01');"""
-_MARKS: Final = ("7f3a", "04:05:06.789", VICTIM, ACCOUNT)
+_MARKS: Final = ("zqvx", "04:05:06.789", VICTIM, ACCOUNT)
 _NOT_TRIED: Final = ("pg_catalog", "information_schema", "extensions", "pg_toast")
 # Of a function, an argument of each type: what an attacker who knows some ids would send.
 _ARGUMENTS: Final = (
@@ -335,7 +341,7 @@ def _of_functions(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[
         from pg_proc as p inner join pg_namespace as n on p.pronamespace = n.oid
         where nspname != all (%s) and nspname !~ '^pg_(temp|toast)'
         and prokind != 'w' and prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
-        and has_function_privilege(%s, p.oid, 'execute') and p.oid is distinct from to_regprocedure('auth.jwt()')
+        and has_function_privilege(%s, p.oid, 'execute') and format('%%I.%%I', nspname, proname) not in ('auth.uid', 'auth.jwt')
         order by 1""",
         [list(_NOT_TRIED), actor.role],
     ).fetchall()
@@ -408,4 +414,5 @@ def _calls(database: psycopg.Connection) -> Iterator[tuple[Actor, str, str, str 
     before = dict(_settings(database, LOGIN)).get("pgrst.db_pre_request", "")
     for user, name, statement, expected in _CALLS:
         claims = {"sub": user, "role": "authenticated"}
-        yield Actor("authenticated", claims, settings=settings, before=before), name, statement, expected
+        who = "newcomer" if user == NEWCOMER else "victim"
+        yield Actor("authenticated", claims, settings=settings, before=before), f"{who}: {name}", statement, expected

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, reached, tighter, undecidable, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, reached, tighter, undecidable, weaker
 
 _DEFINER = "language sql security definer set search_path = ''"
 _PLPGSQL = "language plpgsql security definer set search_path = ''"
@@ -22,9 +22,9 @@ GAPS: Final[dict[str, Gap]] = {
     "returns JSON": reached(
         f"create function public.f() returns json {_DEFINER} as 'select json_agg(ua) from public.user_accounts as ua'"
     ),
-    "returns the number": reached(
+    "returns the number": contested(
         f"create function public.f() returns bigint {_DEFINER} as 'select count(*) from public.user_accounts'",
-        attack="select public.f() >= 2",
+        only_person=True,
     ),
     "has a body of parsed SQL": reached(
         f"create function public.f() returns text {_DEFINER} begin atomic {_NAMES}; end"
@@ -263,7 +263,7 @@ GAPS: Final[dict[str, Gap]] = {
     "is for the caller's own row": weaker(
         f"create function public.f() returns setof public.user_accounts {_DEFINER} as "
         "'select * from public.user_accounts where user_id = auth.uid()'",
-        levels="warning",
+        levels="warning info none",
         only_person=True,
     ),
     "belongs to a role that row level security holds for": weaker(
@@ -304,5 +304,162 @@ GAPS: Final[dict[str, Gap]] = {
         superuser=True,
         levels=f"{CONTESTED} info none",
         only_person=True,
+    ),
+    # What says "my own row" and does not mean it
+    **{
+        f"the caller's own: {name}": reached(
+            f"create function public.f(owner uuid default auth.uid()) returns setof public.user_accounts {_DEFINER} as "
+            f"$$select ua.* from public.user_accounts as ua {where}$$"
+        )
+        for name, where in {
+            "or any": "where user_id = auth.uid() or true",
+            "in a comment": "-- where user_id = auth.uid()",
+            "in a comment of several lines": "/* where user_id = auth.uid() */",
+            "in a text": "where 'user_id = auth.uid()' is not null",
+            "negated": "where not (user_id = auth.uid())",
+            "not equal": "where user_id != auth.uid()",
+            "or a parameter": "where user_id = auth.uid() or user_id = owner",
+            "of a list": "where user_id = any (array[auth.uid(), owner])",
+            "coalesced": "where user_id = coalesce(owner, auth.uid())",
+            "of nobody": "where user_id = coalesce(auth.uid(), user_id)",
+            "of the other table": "join (select auth.uid() as user_id) as me on me.user_id = auth.uid()",
+            "in a sub-select": "where exists (select from public.user_accounts as mine where mine.user_id = auth.uid())",
+            "optional": "left join public.user_accounts as mine on mine.user_id = auth.uid()",
+            "and a union": "where user_id = auth.uid() union all select * from public.user_accounts",
+        }.items()
+    },
+    **{
+        f"the caller's own row: {name}": weaker(
+            f"create function public.f(account uuid default null) returns setof public.user_accounts {_DEFINER} as "
+            f"$$select ua.* from public.user_accounts as ua {where}$$",
+            levels="warning info none",
+            only_person=True,
+        )
+        for name, where in {
+            "turned round": "where auth.uid() = ua.user_id",
+            "of a sub-select": "where ua.user_id = (select auth.uid())",
+            "and an id": "where ua.id = account and ua.user_id = auth.uid()",
+        }.items()
+    },
+    "the caller's own row, then all": reached(
+        f"""create function public.f() returns setof public.user_accounts {_PLPGSQL} as $$begin
+        perform 1 from public.user_accounts where user_id = auth.uid();
+        return query select * from public.user_accounts; end$$"""
+    ),
+    "the row of a variable": reached(
+        f"""create function public.f(owner uuid) returns setof public.user_accounts {_PLPGSQL} as $$
+        declare caller uuid := coalesce(owner, auth.uid());
+        begin return query select ua.* from public.user_accounts as ua where ua.user_id = caller; end$$"""
+    ),
+    "the row of a variable that is the caller": weaker(
+        f"""create function public.f() returns setof public.user_accounts {_PLPGSQL} as $$
+        declare caller constant uuid := auth.uid();
+        begin return query select ua.* from public.user_accounts as ua where ua.user_id = caller; end$$""",
+        levels="warning info none",
+        only_person=True,
+    ),
+    # How a table can be named
+    **{
+        f"names the table: {name}": reached(
+            f"create function public.f() returns setof public.user_accounts {_PLPGSQL} as "
+            f"$$begin return query {query}; end$$"
+        )
+        for name, query in {
+            "by the command table": "table public.user_accounts",
+            "only it": "select * from only public.user_accounts",
+            "in brackets": "select ua.* from (public.user_accounts as ua cross join (values (1)) as v)",
+            "with spaces": "select * from public . user_accounts",
+            "with a comment": "select * from public./* theirs */user_accounts",
+            "on the next line": "select * from\n-- all of\npublic.user_accounts",
+            "after a comma": "select ua.* from (values (1)) as v, public.user_accounts as ua",
+            "in a join": "select ua.* from (values (1)) as v inner join public.user_accounts as ua on true",
+            "laterally": "select ua.* from (values (1)) as v cross join lateral (select * from public.user_accounts) as ua",
+            "in capitals": "SELECT * FROM Public.User_Accounts",
+            "in quotation marks": 'select * from public."user_accounts"',
+        }.items()
+    },
+    "a cursor": reached(
+        f"""create function public.f() returns text {_PLPGSQL} as $$
+        declare c cursor for select account_name from public.user_accounts order by id; result text;
+        begin open c; fetch c into result; close c; return result; end$$"""
+    ),
+    "a cursor for the caller": reached(
+        f"""create function public.f(c refcursor) returns refcursor {_PLPGSQL} as
+        $$begin open c for select * from public.user_accounts; return c; end$$""",
+        attack="begin; select public.f('c'); fetch all from c".removeprefix("begin; "),
+    ),
+    "a fixed text": undecidable(
+        f"""create function public.f() returns text {_PLPGSQL} as $$declare result text; begin
+        execute 'select string_agg(account_name, '','') from public.user_accounts' into result; return result; end$$"""
+    ),
+    "copies into an open table": reached(
+        f"""create table public.copies (name text); create function public.f() returns void {_DEFINER} as
+        'insert into public.copies select account_name from public.user_accounts'""",
+        attack="select public.f(); select * from public.copies",
+    ),
+    "copies by an update": reached(
+        f"""create table public.copies (name text); insert into public.copies values ('');
+        create function public.f() returns void {_DEFINER} as
+        $$update public.copies set name = ua.account_name from public.user_accounts as ua
+        where ua.created_at < '2001-12-31'$$""",
+        attack="select public.f(); select * from public.copies",
+        levels=CONTESTED,
+        only_person=True,
+    ),
+    "returns a time": reached(
+        f"create function public.f() returns timestamptz {_DEFINER} as 'select min(created_at) from public.user_accounts'",
+        levels=CONTESTED,
+        only_person=True,
+    ),
+    "returns whether one is active": reached(
+        f"create function public.f(account uuid) returns boolean {_DEFINER} as "
+        "'select is_active from public.user_accounts where id = account'",
+        levels=CONTESTED,
+        only_person=True,
+        attack="select public.f('{account}')",
+    ),
+    "returns the length of a name": contested(
+        f"create function public.f(account uuid) returns int {_DEFINER} as "
+        "'select length(account_name) from public.user_accounts where id = account'",
+        only_person=True,
+    ),
+    "returns a composite": reached(
+        f"create type public.pair as (a text, b uuid); create function public.f() returns public.pair {_DEFINER} as "
+        "'select account_name, id from public.user_accounts order by id limit 1'"
+    ),
+    "returns a domain": reached(
+        f"create domain public.label as text; create function public.f() returns public.label {_DEFINER} as "
+        "$$select min(account_name)::public.label from public.user_accounts where id::text like '%1a'$$"
+    ),
+    "returns an array": reached(
+        f"create function public.f() returns text[] {_DEFINER} as "
+        "'select array_agg(account_name) from public.user_accounts'"
+    ),
+    "returns a record": reached(
+        f"create function public.f(out a uuid, out b text) returns setof record {_DEFINER} as "
+        "'select id, account_name from public.user_accounts'"
+    ),
+    "takes many": reached(
+        f"create function public.f(variadic accounts uuid[] default '{{}}') returns setof text {_DEFINER} as "
+        "'select account_name from public.user_accounts'",
+        attack="select string_agg(f, ',') from public.f()",
+    ),
+    "takes a row": reached(f"create function public.f(public.user_accounts) returns text {_DEFINER} as $${_NAMES}$$"),
+    "has a name to be quoted": reached(
+        'create schema "Shop; drop"; grant usage on schema "Shop; drop" to anon; create type "Shop; drop"."Odd Type" '
+        """as enum ('a'); create function "Shop; drop"."Get "" all"("Owner" "Shop; drop"."Odd Type" default 'a', """
+        f"n numeric(10,2)[] default null) returns text {_DEFINER} as $${_NAMES}$$; "
+        'grant execute on all functions in schema "Shop; drop" to anon',
+        attack='select "Shop; drop"."Get "" all"()',
+    ),
+    "several overloads": reached(
+        f"create function public.f() returns text {_DEFINER} as $${_NAMES}$$; "
+        f"create function public.f(int) returns text {_DEFINER} as $${_NAMES}$$; "
+        "create function public.f(text) returns text language sql as 'select 1::text'"
+    ),
+    "an operator class of its own": reached(
+        f"""create schema hidden; create function hidden.cmp(int, int) returns int {_PLPGSQL} immutable as
+        $$begin raise exception '%', ({_NAMES}); end$$; create function public.sorted(int, int) returns int
+        language sql as 'select hidden.cmp($1, $2)'; grant usage on schema hidden to anon""",
     ),
 }

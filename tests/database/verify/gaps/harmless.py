@@ -167,4 +167,27 @@ GAPS: Final[dict[str, Gap]] = {
     "auth.email() for nobody": tighter("revoke execute on function auth.email() from public", superuser=True),
     "a time-out for users": tighter("alter role authenticated set statement_timeout = '15s'"),
     "a limit on connections": tighter("alter role authenticator connection limit 20", superuser=True),
+    "an equality of its own": own(
+        """create function public.same(uuid, uuid) returns boolean language sql as 'select true';
+        create operator public.= (leftarg = uuid, rightarg = uuid, function = public.same)"""
+    ),
+    "a superuser of its own": own("create role boss superuser login", superuser=True),
+    "many tables and functions": own(
+        """do $$begin for n in 1..50 loop
+        execute format('create table public.t%s (id int primary key, note text); alter table public.t%s enable row level '
+        'security; create policy p on public.t%s using (true); create index on public.t%s (note); '
+        'create view public.v%s as select * from public.t%s; create function public.f%s() returns bigint '
+        'language sql security definer as $f$select count(*) from public.t%s$f$', n, n, n, n, n, n, n, n);
+        end loop; end$$"""
+    ),
+    "a definer function that is for the trigger of its own table": own(
+        """create table public.todos (id int); create function public.stamp() returns trigger language plpgsql
+        security definer set search_path = '' as $$begin perform count(*) from public.todos; return new; end$$;
+        create trigger stamp before update on public.todos for each row execute function public.stamp()"""
+    ),
+    "a procedure and an aggregate": own(
+        """create procedure public.tidy() language plpgsql as 'begin null; end';
+        create function public.step(text, text) returns text language sql as 'select $1 || $2';
+        create aggregate public.joined(text) (sfunc = public.step, stype = text)"""
+    ),
 }

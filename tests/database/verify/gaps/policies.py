@@ -81,9 +81,12 @@ GAPS: Final[dict[str, Gap]] = {
     "own rows may be deleted": weaker(
         f"create policy p {_ON} for delete to authenticated using ({_MINE}); grant delete {_ON} to authenticated",
         levels="error warning info",
+        only_person=True,
     ),
     "its own twice": weaker(
-        f"create policy p {_ON} for select to authenticated using ({_MINE})", levels="error warning info"
+        f"create policy p {_ON} for select to authenticated using ({_MINE})",
+        levels="error warning info",
+        only_person=True,
     ),
     "no policy to see": locked_out(f"drop {_SEE}"),
     "no policy to create": locked_out(f"drop {_CREATE}"),
@@ -111,7 +114,7 @@ GAPS: Final[dict[str, Gap]] = {
         f"drop {_SEE}; create {_SEE} as restrictive for select to authenticated using ({_MINE})"
     ),
     "seen row by row": weaker(f"alter {_SEE} using (user_id = auth.uid())"),
-    "another name": weaker(f'alter {_SEE} rename to "Mine"'),
+    "another name": weaker(f'alter {_SEE} rename to "Mine"', only_person=True),
     "for another command": reached(
         f"drop {_SEE}; create {_SEE} for all to authenticated using (true) with check ({_MINE})"
     ),
@@ -156,5 +159,36 @@ GAPS: Final[dict[str, Gap]] = {
         "alter table public.user_accounts owner to owners",
         superuser=True,
         levels=CONTESTED,
+    ),
+    **{
+        f"as tutorials have it: {name}": reached(f"create policy p {_ON} {rest}")
+        for name, rest in {
+            "signed in": "for select using (auth.role() = 'authenticated')",
+            "has an id": "for select using (auth.uid() is not null)",
+            "signed in, all": "for all to authenticated using (auth.role() = 'authenticated')",
+            "a list": f"for select to authenticated using (user_id = any (array[auth.uid(), '{VICTIM}']))",
+            "not false": "for select using ((user_id = auth.uid()) is not false)",
+            "by text": "for select to authenticated using (user_id::text ~ '^0')",
+        }.items()
+    },
+    "a function of the project's decides": reached(
+        "create function public.is_admin() returns boolean language sql as 'select true'; "
+        f"create policy p {_ON} for select to authenticated using (public.is_admin())"
+    ),
+    "a function of the project's that says no": contested(
+        "create function public.is_admin() returns boolean language sql as 'select false'; "
+        f"create policy p {_ON} for select to authenticated using (public.is_admin())"
+    ),
+    "for a role that authenticated inherits": reached(
+        f"create role team; grant team to authenticated with inherit true; "
+        f"create policy p {_ON} for select to team using (true)",
+        superuser=True,
+    ),
+    "all policies open": reached(
+        f"alter {_SEE} using (true); alter {_RENAME} using (true) with check (true); alter {_CREATE} with check (true)"
+    ),
+    "off, with an open policy and a view": reached(
+        f"alter table public.user_accounts disable row level security; create policy p {_ON} using (true); "
+        "create view public.v as select * from public.user_accounts; grant all on public.user_accounts to anon"
     ),
 }

@@ -173,4 +173,26 @@ GAPS: Final[dict[str, Gap]] = {
     "service_role may not delete": tighter(
         f"revoke delete {_TABLE} from service_role", levels="error warning info none"
     ),
+    "all on all tables to public": reached("grant all on all tables in schema public to public"),
+    "all on the schema to anon": contested("grant all on schema public to anon"),
+    "to PostgREST's login": weaker(
+        f"grant select {_TABLE} to authenticator", levels="warning info none", only_person=True
+    ),
+    "to a role with a name to be quoted": weaker(
+        f'create role "Odd; role"; grant select, update (account_name) {_TABLE} to "Odd; role"', levels="warning info"
+    ),
+    "a chain through a role with a name to be quoted": reached(
+        f'create role "Odd-role"; grant "Odd-role" to postgres; grant usage on schema public to "Odd-role"; '
+        f'grant truncate {_TABLE} to "Odd-role" with grant option; set local role "Odd-role"; '
+        f"grant truncate {_TABLE} to anon"
+    ),
+    "the functions of accounts_private for all": weaker(
+        "grant usage on schema accounts_private to public; "
+        "grant execute on all functions in schema accounts_private to public"
+    ),
+    "an old dump's rights": reached(
+        f"grant all {_TABLE} to anon, authenticated, service_role; "
+        "grant all on function public.get_or_create_account_for(uuid, text) to anon, authenticated, public; "
+        "grant all on schema accounts_private to anon, authenticated, service_role"
+    ),
 }

@@ -24,7 +24,9 @@ GAPS: Final[dict[str, Gap]] = {
     "anon logs in": weaker("alter role anon login", superuser=True, levels="error warning info"),
     "authenticated logs in": weaker("alter role authenticated login", superuser=True, levels="error warning info"),
     "authenticator is a superuser": contested("alter role authenticator superuser", superuser=True),
-    "authenticator bypasses": weaker("alter role authenticator bypassrls", superuser=True, levels="error warning info"),
+    "authenticator bypasses": weaker(
+        "alter role authenticator bypassrls", superuser=True, levels="error warning info none"
+    ),
     "authenticator inherits": weaker(
         "alter role authenticator inherit", superuser=True, levels="error warning info none"
     ),
@@ -44,7 +46,7 @@ GAPS: Final[dict[str, Gap]] = {
         superuser=True,
     ),
     "the owner of auth.users to anon through another": reached(
-        "create role middle; alter table auth.users owner to middle; create role outer_role in role middle; "
+        "create role middle; grant usage on schema auth to middle; alter table auth.users owner to middle; create role outer_role in role middle; "
         "grant outer_role to anon with inherit true",
         superuser=True,
     ),
@@ -94,14 +96,19 @@ GAPS: Final[dict[str, Gap]] = {
         "create role analyst login in role authenticated", levels="error warning info none", only_person=True
     ),
     "a login that is authenticated and bypasses": reached(
-        "create role analyst login bypassrls in role authenticated", superuser=True
+        "create role analyst login bypassrls in role authenticated", superuser=True, levels=CONTESTED, only_person=True
     ),
     "a login that is authenticated and reads everything": reached(
-        "create role analyst login in role authenticated, pg_read_all_data", superuser=True
+        "create role analyst login in role authenticated, pg_read_all_data",
+        superuser=True,
+        levels=CONTESTED,
+        only_person=True,
     ),
     "a login that is anon, with rights of its own": reached(
         "create role analyst login bypassrls in role anon; grant select on public.user_accounts to analyst",
         superuser=True,
+        levels=CONTESTED,
+        only_person=True,
     ),
     "a login with a policy of its own": reached(
         "create role analyst login in role anon; grant select on public.user_accounts to analyst; "

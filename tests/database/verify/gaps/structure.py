@@ -60,12 +60,13 @@ GAPS: Final[dict[str, Gap]] = {
         "add constraint user_accounts_user_id_key unique (user_id, account_name)"
     ),
     "a unique constraint of another name": locked_out(
-        f"{_ALTER} rename constraint user_accounts_user_id_key to one_account"
+        f"{_ALTER} rename constraint user_accounts_user_id_key to one_account", only_person=True
     ),
     "several rows of a user": locked_out(
         f"{_ALTER} drop constraint user_accounts_user_id_key; insert into public.user_accounts (user_id, account_name) "
         "select user_id, 'Second' from public.user_accounts limit 1",
         only_person=True,
+        data_in_the_way=True,
     ),
     "no foreign key": weaker(f"{_ALTER} drop constraint user_accounts_user_id_fkey"),
     **{
@@ -137,7 +138,7 @@ GAPS: Final[dict[str, Gap]] = {
         levels="warning info none",
     ),
     "without is_active": locked_out(f"{_ALTER} drop column is_active cascade"),
-    "without user_id": locked_out(f"{_ALTER} drop column user_id cascade", only_person=True),
+    "without user_id": locked_out(f"{_ALTER} drop column user_id cascade", only_person=True, data_in_the_way=True),
     "without updated_at": locked_out(f"{_ALTER} drop column updated_at"),
     "is_active dropped and added again": weaker(
         f"{_ALTER} drop column is_active cascade; {_ALTER} add column is_active boolean not null default true"
@@ -147,9 +148,12 @@ GAPS: Final[dict[str, Gap]] = {
         levels="warning info none",
     ),
     "account_name dropped and added again": locked_out(
-        f"{_ALTER} drop column account_name; {_ALTER} add column account_name text not null default 'x'"
+        f"{_ALTER} drop column account_name; {_ALTER} add column account_name text not null default 'x'",
+        loses_rows=True,
     ),
-    "another name for a column": locked_out(f"{_ALTER} rename column account_name to name", only_person=True),
+    "another name for a column": locked_out(
+        f"{_ALTER} rename column account_name to name", only_person=True, data_in_the_way=True
+    ),
     "another name for the table": locked_out(f"{_ALTER} rename to accounts", only_person=True),
     "another schema for the table": locked_out(f"create schema shop; {_ALTER} set schema shop", only_person=True),
     "unlogged": weaker(f"{_ALTER} set unlogged"),
@@ -276,18 +280,22 @@ GAPS: Final[dict[str, Gap]] = {
     "a comment": weaker("comment on table public.user_accounts is 'x'", levels="info"),
     "a comment on a column": weaker("comment on column public.user_accounts.user_id is null", levels="info"),
     "a comment on a function": weaker("comment on function public.list_accounts() is null", levels="info"),
-    "the schema public": locked_out("drop schema public cascade; create schema public", superuser=True),
+    "the schema public": locked_out(
+        "drop schema public cascade; create schema public", superuser=True, loses_rows=True
+    ),
     "the schema public, by its owner": locked_out(
         "drop schema public cascade; create schema public; grant usage on schema public to anon, authenticated, "
-        "service_role; alter default privileges in schema public grant all on tables to anon, authenticated, service_role"
+        "service_role; alter default privileges in schema public grant all on tables to anon, authenticated, service_role",
+        loses_rows=True,
     ),
-    "no schema public": locked_out("drop schema public cascade", superuser=True),
+    "no schema public": locked_out("drop schema public cascade", superuser=True, loses_rows=True),
     "the schema accounts_private": contested("drop schema accounts_private cascade"),
     "all of it": locked_out(
         "drop schema accounts_private cascade; drop table public.user_accounts cascade; "
-        "drop function public.get_or_create_account, public.get_or_create_account_for"
+        "drop function public.get_or_create_account, public.get_or_create_account_for",
+        loses_rows=True,
     ),
-    "the table": locked_out("drop table public.user_accounts cascade"),
+    "the table": locked_out("drop table public.user_accounts cascade", loses_rows=True),
     "another name for the schema": contested("alter schema accounts_private rename to private", only_person=True),
     "something in the schema": weaker("create table accounts_private.t (id int)", only_person=True),
     "a function in the schema": weaker(
@@ -299,5 +307,38 @@ GAPS: Final[dict[str, Gap]] = {
     "a migration with other content": weaker(
         "update supabase_migrations.schema_migrations set statements[1] = statements[1] || ' -- by hand'",
         only_person=True,
+        levels="warning info none",
+    ),
+    "functions of the same heads in another language": locked_out(
+        "drop function public.get_account(uuid); create function public.get_account(account_id uuid) "
+        "returns public.user_accounts language sql as 'select null::public.user_accounts'; "
+        "drop function public.rename_account(uuid, text)"
+    ),
+    "rows that a check forbids": weaker(
+        f"{_ALTER} drop constraint user_accounts_account_name_trimmed; "
+        "update public.user_accounts set account_name = account_name || ' '",
+        data_in_the_way=True,
+    ),
+    "rows without a name": weaker(
+        f"{_ALTER} alter column account_name drop not null; "
+        "update public.user_accounts set account_name = null where account_name like 'S%'",
+        data_in_the_way=True,
+    ),
+    "rows of users that are gone": weaker(
+        f"{_ALTER} drop constraint user_accounts_user_id_fkey; delete from auth.users where email like 'stranger@%'",
+        data_in_the_way=True,
+        superuser=True,
+    ),
+    "get_account takes one more": locked_out(
+        "drop function public.get_account(uuid); create function public.get_account(account_id uuid, more int) "
+        "returns setof public.user_accounts language sql as 'select * from public.user_accounts'"
+    ),
+    "everything at once": reached(
+        f"""{_ALTER} disable row level security; {_ALTER} drop constraint user_accounts_user_id_key;
+        {_ALTER} alter column user_id drop default; drop function public.list_accounts();
+        alter function public.get_account(uuid) security definer; drop schema accounts_private cascade;
+        grant all on public.user_accounts to anon; create policy p on public.user_accounts using (true);
+        create view public.v as select * from public.user_accounts;
+        revoke execute on function public.create_account(text) from authenticated"""
     ),
 }

@@ -26,18 +26,16 @@ GAPS: Final[dict[str, Gap]] = {
         f"{_UID} 'select id from auth.users order by id limit 1' security definer", superuser=True
     ),
     "auth.uid() is of authenticated": contested("alter function auth.uid() owner to authenticated", superuser=True),
-    "auth.uid() is dropped and recreated by hand": reached(
-        f"drop function auth.uid() cascade; create function auth.uid() returns uuid language sql as $$select '{VICTIM}'::uuid$$",
+    "auth.uid() is dropped and recreated by hand": locked_out(
+        "drop function auth.uid() cascade; "
+        f"create function auth.uid() returns uuid language sql as $$select '{VICTIM}'::uuid$$",
         superuser=True,
-        only_person=True,
-        levels=CONTESTED,
-        attack="select true from public.user_accounts limit 1",
     ),
     "auth.uid() cannot be called": locked_out(
         "revoke execute on function auth.uid() from public, authenticated", superuser=True
     ),
     "auth.uid() of the project's search path": weaker(
-        "alter function auth.uid() security definer", superuser=True, levels="error warning info"
+        "alter function auth.uid() security definer", superuser=True, levels="error warning info none"
     ),
     "auth.jwt() is empty": contested(f"{_JWT} $$select '{{}}'::jsonb$$", superuser=True),
     "auth.jwt() without is_anonymous": contested(f"{_JWT} $$select {_CLAIMS} - 'is_anonymous'$$", superuser=True),
@@ -60,7 +58,9 @@ GAPS: Final[dict[str, Gap]] = {
         superuser=True,
         levels="error warning info",
     ),
-    "users of authenticated": reached("alter table auth.users owner to authenticated", superuser=True),
+    "users of authenticated": reached(
+        "alter table auth.users owner to authenticated", superuser=True, only_person=True
+    ),
     "a trigger on users for a function that anybody can call": weaker(
         """create function public.on_user() returns trigger language plpgsql security definer set search_path = '' as
         $$begin insert into public.user_accounts (user_id, account_name) values (new.id, 'First'); return new; end$$;
@@ -154,5 +154,20 @@ GAPS: Final[dict[str, Gap]] = {
         superuser=True,
         levels="error warning info none",
         only_person=True,
+    ),
+    "auth.uid() of another return": weaker(
+        "alter function auth.uid() volatile; alter function auth.uid() parallel safe",
+        superuser=True,
+        levels="warning info none",
+    ),
+    "users may be added": reached(
+        "grant insert on auth.users to anon",
+        superuser=True,
+        levels=CONTESTED,
+        attack="insert into auth.users (id, email) values (gen_random_uuid(), 'x'); select true",
+    ),
+    "a view of users in auth": reached(
+        "create view auth.people as select id, email from auth.users; grant select on auth.people to anon",
+        superuser=True,
     ),
 }

@@ -80,6 +80,7 @@ GAPS: Final[dict[str, Gap]] = {
         "create table public.child () inherits (public.user_accounts); revoke all on public.child from anon, "
         "authenticated; alter table public.child enable row level security",
         only_person=True,
+        levels="warning info none",
     ),
     "a child that can be truncated": reached(
         """create table public.child () inherits (public.user_accounts);
@@ -87,11 +88,13 @@ GAPS: Final[dict[str, Gap]] = {
         insert into public.child (user_id, account_name) values ('00000000-0000-4000-8000-00000000002b', 'In a child')"""
     ),
     "inherits from a table in a schema that nobody can use": weaker(
-        f"create schema hidden; create table hidden.parent {_LIKE}; {_INHERIT} hidden.parent"
+        f"create schema hidden; create table hidden.parent {_LIKE}; {_INHERIT} hidden.parent",
+        levels="warning info none",
     ),
     "inherits from a table with row level security and no policy": weaker(
         f"create table public.parent {_LIKE}; revoke all on public.parent from anon, authenticated; "
-        f"alter table public.parent enable row level security; {_INHERIT} public.parent"
+        f"alter table public.parent enable row level security; {_INHERIT} public.parent",
+        levels="warning info none",
     ),
     "a rule on another table that updates": reached(
         "create table public.todos (id int); create rule r as on insert to public.todos do also "
@@ -133,8 +136,11 @@ GAPS: Final[dict[str, Gap]] = {
     "a rule on the table that forbids new rows": locked_out(
         "create rule r as on insert to public.user_accounts where new.account_name != 'x' do instead nothing"
     ),
-    "a rule on auth.users": contested(
-        "create rule r as on update to auth.users do also delete from public.user_accounts", superuser=True
+    "a rule on auth.users": weaker(
+        "create rule r as on update to auth.users do also delete from public.user_accounts",
+        superuser=True,
+        only_person=True,
+        levels="error warning info none",
     ),
     "a trigger that copies rows": undecidable(
         f"""create table public.copies (row jsonb); create function public.f() {_TRIGGER} as
@@ -214,6 +220,46 @@ GAPS: Final[dict[str, Gap]] = {
     "a view takes its place": reached(
         """alter table public.user_accounts rename to accounts_of_users;
         create view public.user_accounts as select * from public.accounts_of_users""",
+        only_person=True,
+    ),
+    "a foreign key to an open table": reached(
+        """create table public.profiles (id uuid primary key); insert into public.profiles select id from auth.users;
+        alter table public.user_accounts add constraint to_profile foreign key (user_id)
+        references public.profiles (id) on delete cascade"""
+    ),
+    "a foreign key to an open table that changes": reached(
+        """create table public.kinds (name text primary key);
+        insert into public.kinds select account_name from public.user_accounts;
+        revoke all on public.kinds from anon, authenticated; grant update on public.kinds to authenticated;
+        alter table public.user_accounts add constraint to_kind foreign key (account_name)
+        references public.kinds (name) on update cascade""",
+        only_person=True,
+    ),
+    "a foreign key of users to an open table": reached(
+        """create table public.tenants (id uuid primary key); grant all on public.tenants to anon; insert into public.tenants select id from auth.users;
+        alter table auth.users add constraint to_tenant foreign key (id) references public.tenants (id)
+        on delete cascade""",
+        superuser=True,
+        levels=f"{CONTESTED} info none",
+        only_person=True,
+    ),
+    "inherits from a table with a name to be quoted": reached(
+        f'create table public."Odd ""Parent" {_LIKE}; {_INHERIT} public."Odd ""Parent"'
+    ),
+    "a partition of a list of values": reached(
+        f"create table public.parent {_LIKE} partition by list (is_active); "
+        "alter table public.parent attach partition public.user_accounts for values in (true, false)"
+    ),
+    "a publication with a name to be quoted": weaker(
+        'create publication "all; changes" for table public.user_accounts'
+    ),
+    "a rule with a name to be quoted": reached(
+        """create table public."Odd Table" (id int); create rule "Odd; ""rule" as on insert to public."Odd Table" do also
+        update public.user_accounts set account_name = 'Reached'"""
+    ),
+    "a trigger with a name to be quoted": weaker(
+        f"""create function public."F n"() {_TRIGGER} as 'begin return null; end';
+        create trigger "A; b" after insert on public.user_accounts for each row execute function public."F n"()""",
         only_person=True,
     ),
 }

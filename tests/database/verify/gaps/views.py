@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, reached, tighter, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, reached, tighter, weaker
 
 _ALL = "select * from public.user_accounts"
 _CLOSED = "revoke all on public.v from public, anon, authenticated, service_role;"
@@ -89,7 +89,8 @@ GAPS: Final[dict[str, Gap]] = {
         "grant select on api.v to public"
     ),
     "a view in accounts_private": reached(
-        f"create view accounts_private.v as {_ALL}; grant select on accounts_private.v to authenticated"
+        f"create view accounts_private.v as {_ALL}; grant select on accounts_private.v to authenticated",
+        only_person=True,
     ),
     "a view that joins": reached(
         "create table public.todos (user_id uuid); insert into public.todos select user_id from public.user_accounts; "
@@ -104,13 +105,15 @@ GAPS: Final[dict[str, Gap]] = {
         f"create view public.v as with all_rows as ({_ALL}) select account_name from all_rows"
     ),
     "a view of whole rows": reached("create view public.v as select to_jsonb(ua) from public.user_accounts as ua"),
-    "a view that counts": reached(
-        "create view public.v as select count(*) as n from public.user_accounts", attack="select n >= 2 from public.v"
+    "a view that counts": contested(
+        "create view public.v as select count(*) as n from public.user_accounts", only_person=True
     ),
     "a view that tells whether": reached(
-        "create view public.v as select u.n, exists (select from public.user_accounts as ua where "
-        "ua.account_name = u.n) from (values ('Victim''s 7f3a')) as u (n)",
+        "create view public.v as select exists (select from public.user_accounts as ua where "
+        "ua.account_name = u.n) from (values ('Victim''s zqvx')) as u (n)",
+        levels=CONTESTED,
         attack="select exists from public.v",
+        only_person=True,
     ),
     "a view of a union": reached(
         f"create view public.v as {_ALL} where false union all {_ALL} where user_id is not null"
@@ -176,5 +179,63 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "a view for another role": tighter(
         f"create role reporting; create view public.v as {_ALL}; {_CLOSED} grant select on public.v to reporting"
+    ),
+    "a view that filters by the caller, behind a barrier": weaker(
+        f"create view public.v with (security_barrier) as {_ALL} where user_id = auth.uid(); "
+        f"{_CLOSED} grant select on public.v to authenticated",
+        levels="warning info none",
+        only_person=True,
+    ),
+    "a view that filters by the caller and checks": weaker(
+        f"create view public.v with (security_barrier) as {_ALL} where user_id = auth.uid() with cascaded check option",
+        levels=f"{CONTESTED} info none",
+        only_person=True,
+    ),
+    **{
+        f"a view that says the caller: {name}": reached(
+            f"create view public.v with (security_barrier) as {_ALL} {where}"
+        )
+        for name, where in {
+            "or any": "where user_id = auth.uid() or is_active",
+            "not": "where user_id != auth.uid()",
+            "or nobody": "where user_id = auth.uid() or auth.uid() is null",
+            "coalesced": "where user_id = coalesce(auth.uid(), user_id)",
+        }.items()
+    },
+    "a view of the policies' own words": reached(
+        f"create view public.v as {_ALL} where user_id in (select id from auth.users)"
+    ),
+    "a view of a parent": reached(
+        """create schema hidden; create table hidden.parent (like public.user_accounts);
+        alter table public.user_accounts inherit hidden.parent; create view public.v as select * from hidden.parent"""
+    ),
+    "a view of a copy of rows through a function": reached(
+        """create schema hidden; create function hidden.rows() returns setof public.user_accounts
+        language sql security definer set search_path = '' as 'select * from public.user_accounts';
+        create view public.v as select * from hidden.rows()"""
+    ),
+    "a materialized view for service_role": tighter(
+        f"create materialized view public.v as {_ALL}; {_CLOSED} grant select on public.v to service_role"
+    ),
+    "a materialized view with an index": reached(
+        f"create materialized view public.v as {_ALL}; create unique index on public.v (id)"
+    ),
+    "a view with a name to be quoted": reached(
+        f'create schema "Shop; drop"; grant usage on schema "Shop; drop" to anon; '
+        f'create view "Shop; drop"."All ""accounts""" as {_ALL}; '
+        'grant select on "Shop; drop"."All ""accounts""" to anon'
+    ),
+    "many views": reached(
+        "do $$begin for n in 1..20 loop execute format('create view public.v%s as select * from public.user_accounts', n); "
+        "end loop; end$$"
+    ),
+    "a view granted with grant option": reached(
+        f"create view public.v as {_ALL}; {_CLOSED} grant select on public.v to authenticated with grant option; "
+        "set local role authenticated; grant select on public.v to anon"
+    ),
+    "a materialized view granted on by another": reached(
+        f"create role middle; grant middle to postgres; grant usage on schema public to middle; "
+        f"create materialized view public.v as {_ALL}; {_CLOSED} grant select on public.v to middle with grant option; "
+        "set local role middle; grant select on public.v to anon"
     ),
 }
