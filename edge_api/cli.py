@@ -100,10 +100,10 @@ def main() -> int:
     verifying = commands.add_parser(
         "verify",
         help="is the project's database still what the migrations create, and who reaches its rows?",
-        description="Compare the database that DATABASE_URL names with what the migrations create, follow each path to "
-        "its rows, and say what each finding means for the safety of the data and which SQL fixes it. Reads the "
-        "catalogs only; a role that may log in is enough. Exit code: 0 no finding of the level of --fail-on or a graver "
-        "one, 1 such a finding, 2 could not verify.",
+        description="Compare the database that DATABASE_URL names with what the migrations create, follow each path "
+        "to its rows, and say what each finding means for the safety of the data and which SQL fixes it. Reads the "
+        "catalogs only; a role that may log in is enough. Exit code: 0 no finding of the level of --fail-on or "
+        "a graver one, 1 such a finding, 2 could not verify.",
     )
     verifying.add_argument(
         "--format",

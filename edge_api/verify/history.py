@@ -40,8 +40,8 @@ def compare(connection: psycopg.Connection, expected: Sequence[Migration]) -> li
             "warning",
             f"migration {migration.name}",
             "is not recorded as applied",
-            "decide by the other findings: if there are none, record it with `supabase migration repair --status applied` "
-            "and its version in your project; else copy it with `edge-api migrations copy`, and push it",
+            "decide by the other findings: if there are none, record it with its version in your project: `supabase "
+            "migration repair --status applied`; else copy it with `edge-api migrations copy`, and push it",
             (),
         )
         for migration in expected

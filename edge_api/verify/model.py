@@ -87,10 +87,10 @@ class Model:
         held = self.holds(role)
         if self.is_superuser(role):
             return VERBS
-        found = {verb for grantee, verb in relation["rights"] or [] if grantee in held}
+        found = {verb for grantee, verb, _ in relation["rights"] or [] if grantee in held}
         found |= {
             verb
-            for grantee, verb, name in relation["column_rights"] or []
+            for grantee, verb, _, name in relation["column_rights"] or []
             if grantee in held and column in {None, name}
         }
         if self._predefined(role, "pg_read_all_data"):

@@ -190,6 +190,15 @@ class _Search:
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
         if relation["kind"] in "vm":
             yield from self._query(step, relation, owned_by)
+        yield from self._writes(step, relation, owned_by)
+        bare = [table.rpartition(".")[2].strip('"') for table in self._tables]
+        options = str(relation["options"]) if relation["kind"] == "f" else ""
+        if any(word in options for word in bare):
+            cut = _Cut("unknown", f"foreign table {name}", step.object)
+            yield (self._tables[0], step.verbs, "undecided"), f"foreign table {name}", cut
+
+    def _writes(self, step: _Step, relation: Document, owned_by: str) -> Iterator[tuple[_Step, str, _Cut | None]]:
+        model, name, owner = self._model, relation["name"], relation["owner"]
         for rule, event, text in relation["rules"] or []:
             if event in step.verbs:
                 cut = _Cut("rule", f"rule {rule} on {name}", step.object, (f"drop rule {rule} on {name}",))
@@ -203,12 +212,6 @@ class _Search:
                 if function in model.functions:
                     following = step.to(function, step.runs, step.runs, frozenset(), "certain")
                     yield following, f"trigger {trigger} on {name}", None
-        bare = [table.rpartition(".")[2].strip('"') for table in self._tables]
-        if relation["kind"] == "f" and any(
-            word in str(option) for word in bare for option in relation["options"] or []
-        ):
-            cut = _Cut("unknown", f"foreign table {name}", step.object)
-            yield (self._tables[0], step.verbs, "undecided"), f"foreign table {name}", cut
 
     def _query(self, step: _Step, relation: Document, owned_by: str) -> Iterator["tuple[_Step, str, _Cut | None]"]:
         model, name = self._model, relation["name"]
@@ -303,18 +306,21 @@ class _Search:
         model, name = self._model, relation["name"]
         subject = f"{'materialized view' if relation['kind'] == 'm' else 'table'} {name}"
         open_to = {held for _, actor in self._actors() for held in model.holds(actor)} - {relation["owner"]}
-        granted = {each[0] for key in ("rights", "column_rights") for each in relation[key] or []}
-        grantees = ", ".join(sorted(model.roles[oid]["quoted"] if oid else "public" for oid in open_to & granted))
-        if not open_to & granted:
+        rights = [each for key in ("rights", "column_rights") for each in relation[key] or []]
+        granted = sorted(open_to & {each[0] for each in rights})
+        if not granted:
             for other, memberships in model.becomes(role).items():
                 if memberships and model.roles[other]["name"] in {"pg_read_all_data", "pg_write_all_data"}:
                     return self._membership(memberships[0])
-        return _Cut(
-            "copy",
-            subject,
-            relation["oid"],
-            (f"revoke all on table {name} from {grantees} cascade",) if grantees else (),
-        )
+            return _Cut("copy", subject, relation["oid"])
+        # the owner's "revoke" leaves what others have granted, but not without their right to
+        others = {each[2] for each in rights if each[0] in granted} - {relation["owner"]}
+        fix = [f"revoke grant option for all on table {name} from {self._quoted(other)} cascade" for other in others]
+        grantees = ", ".join(self._quoted(each) for each in granted)
+        return _Cut("copy", subject, relation["oid"], (*fix, f"revoke all on table {name} from {grantees} cascade"))
+
+    def _quoted(self, role: int) -> str:
+        return str(self._model.roles[role]["quoted"]) if role else "public"
 
     def _table(self, relation: Document, actor: int | None, step: _Step) -> _Cut:
         name, oid, by = relation["name"], relation["oid"], self._model.roles[step.checked]

@@ -13,6 +13,6 @@ _QUERY: Final = files(__package__).joinpath("surroundings.sql").read_bytes()
 def read(connection: psycopg.Connection) -> list[Finding]:
     """The findings, each of which is a row of the query. Inside a transaction whose search_path is empty."""
     return [
-        Finding(question, level, subject, message, advice, tuple(fix))
-        for question, level, subject, message, advice, fix in connection.execute(_QUERY)
+        Finding("surroundings", level, subject, message, advice, tuple(fix))
+        for level, subject, message, advice, fix in connection.execute(_QUERY)
     ]

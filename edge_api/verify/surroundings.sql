@@ -3,20 +3,14 @@
 --
 -- Runs with an empty search_path, so that PostgreSQL qualifies each name in what it returns.
 --
--- The catalogs have columns named like keywords:
--- noqa: disable=RF04
+-- The catalogs have columns named like keywords, and a row of a table of data is a line:
+-- noqa: disable=RF02,RF04,ST05,layout
 with recursive open_roles as (
-    select
-        oid,
-        rolname as name,
-        rolname as quoted
+    select oid, rolname as name, rolname as quoted
     from pg_roles
     where rolname in ('anon', 'authenticated')
     union all
-    select
-        0::oid as oid,
-        'public' as name,
-        'public' as quoted
+    select 0::oid as oid, 'public' as name, 'public' as quoted
 ),
 
 protected as (
@@ -27,32 +21,20 @@ protected as (
 ),
 
 memberships as (
-    select
-        a.member,
-        a.roleid as direct,
-        a.roleid,
-        a.grantor
+    select a.member, a.roleid as direct, a.roleid, a.grantor
     from pg_auth_members as a
     inner join open_roles as o on a.member = o.oid
     union
-    select
-        m.member,
-        m.direct,
-        a.roleid,
-        m.grantor
+    select m.member, m.direct, a.roleid, m.grantor
     from memberships as m
     inner join pg_auth_members as a on m.roleid = a.member
 ),
 
 settings as (
-    select
-        s.setdatabase,
-        r.rolname,
-        lower(split_part(c.setting, '=', 1)) as name,
+    select s.setdatabase, r.rolname, lower(split_part(c.setting, '=', 1)) as name,
         substr(c.setting, strpos(c.setting, '=') + 1) as value,
         concat_ws(
-            ' ',
-            'alter',
+            ' ', 'alter',
             case
                 when s.setrole = 0 and s.setdatabase != 0 then format('database %I', d.datname)
                 when s.setrole = 0 then 'role all'
@@ -64,8 +46,7 @@ settings as (
     left join pg_roles as r on s.setrole = r.oid
     left join pg_database as d on s.setdatabase = d.oid
     cross join lateral unnest(s.setconfig) as c (setting)
-    where
-        (s.setdatabase = 0 or d.datname = current_database())
+    where (s.setdatabase = 0 or d.datname = current_database())
         and (
             s.setrole = 0
             or r.rolname in ('anon', 'authenticator', 'service_role')
@@ -77,10 +58,7 @@ settings as (
 ),
 
 bad_settings as (
-    select
-        s.*,
-        b.level,
-        b.message
+    select s.*, b.level, b.message
     from settings as s
     inner join (
         values
@@ -90,7 +68,11 @@ bad_settings as (
         ('warning', '^role$', '^(?!anon$|none$)', 'sessions begin with the rights of another role'),
         ('warning', '^default_transaction_read_only$', '^(on|true|yes|1)$', 'users'' requests that write fail'),
         ('error', '^pgrst\.jwt[-_]role[-_]claim[-_]key$', 'user_metadata', 'users choose the role of their requests'),
-        ('warning', '^pgrst\.jwt[-_]role[-_]claim[-_]key$', '^(?!\.role$)(?!.*user_metadata)', 'another claim names the role'),
+        (
+            'warning',
+            '^pgrst\.jwt[-_]role[-_]claim[-_]key$',
+            '^(?!\.role$)(?!.*user_metadata)', 'another claim names the role'
+        ),
         ('error', '^pgrst\.db[-_]schemas?$', '^(?!.*\mpublic\M)', 'users'' requests fail'),
         (
             'warning',
@@ -103,22 +85,17 @@ bad_settings as (
     ) as b (level, name, value, message)
         on s.name ~ b.name and s.value ~* b.value
     union all
-    select
-        s.*,
+    select s.*,
         case when r.rolsuper or r.rolbypassrls then 'error' else 'warning' end as level,
         'unauthenticated requests have the rights of ' || s.value as message
     from settings as s
     left join pg_roles as r on s.value = r.rolname
     where s.name ~ '^pgrst\.db[-_]anon[-_]role$' and s.value != 'anon'
     union all
-    select
-        s.*,
-        'error' as level,
-        'it changes who is calling' as message
+    select s.*, 'error' as level, 'it changes who is calling' as message
     from settings as s
     inner join pg_proc as p on s.value in (p.proname, format('%s.%s', p.pronamespace::regnamespace, p.proname))
-    where
-        s.name ~ '^pgrst\.db[-_]pre[-_]request$'
+    where s.name ~ '^pgrst\.db[-_]pre[-_]request$'
         and p.prosrc ~* '(set_config\s*\(\s*|set\s+(local\s+)?)''?"?(role|session_authorization|request\.jwt)'
 ),
 
@@ -135,11 +112,7 @@ auth_owner as (
     select coalesce(min(r.rolname), 'postgres') as owner
     from users as c
     inner join pg_roles as r on c.relowner = r.oid
-    where
-        not exists (
-            select from open_roles as o
-            where o.oid != 0 and pg_has_role(o.oid, r.oid, 'member')
-        )
+    where not exists (select from open_roles as o where o.oid != 0 and pg_has_role(o.oid, r.oid, 'member'))
 ),
 
 -- Who is calling: whatever Supabase's version, only functions of the verified token's claims.
@@ -160,11 +133,8 @@ identity (signature, body) as (
 ),
 
 identity_now as (
-    select
-        i.*,
-        p.oid,
-        p.proowner,
-        exists (
+    select i.*, p.oid, p.proowner,
+        exists(
             select from pg_roles as r
             where r.rolname in ('anon', 'authenticated') and not r.rolsuper and pg_has_role(r.oid, p.proowner, 'member')
         ) as open_owner,
@@ -173,9 +143,7 @@ identity_now as (
         p.prosrc ~* 'current_setting' and regexp_replace(
             lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
             'current_setting|coalesce|nullif|select|return|begin|end|true|''request\.jwt\.claims?(\.sub)?''|''sub''|''\{\}'''
-            || '|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]',
-            '',
-            'g'
+            || '|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]', '', 'g'
         ) = '' as known
     from identity as i
     left join (
@@ -186,45 +154,45 @@ identity_now as (
     ) as p on i.signature = format('auth.%s()', p.proname) and p.pronargs = 0
 )
 
-select
-    'surroundings' as question,
-    'warning' as level,
-    'role ' || r.rolname as subject,
-    'is ' || a.attribute || ': ' || a.meaning as message,
-    '' as advice,
+select 'warning' as level, 'role ' || r.rolname as subject,
+    'is ' || a.attribute || ': ' || a.meaning as message, '' as advice,
     array[format('alter role %I %s', r.rolname, a.fix)] as fix
 from pg_roles as r
-cross join lateral (
-    values
-    (r.rolsuper, 'a superuser', 'nothing holds it back', 'nosuperuser'),
-    (r.rolbypassrls and r.rolname != 'service_role', 'exempt from row level security', 'policies do not apply to it', 'nobypassrls'),
-    (not r.rolbypassrls and r.rolname = 'service_role', 'not exempt from row level security', 'a backend''s requests fail', 'bypassrls'),
-    (r.rolcreaterole, 'allowed to create roles', 'it can give itself the rights of some', 'nocreaterole'),
-    (r.rolcreatedb, 'allowed to create databases', 'nothing needs that', 'nocreatedb'),
-    (r.rolreplication, 'allowed to replicate', 'it can copy the whole database', 'noreplication'),
-    (r.rolcanlogin, 'allowed to log in', 'it can get past the API', 'nologin')
-) as a (applies, attribute, meaning, fix)
-where
-    a.applies
+cross join
+    lateral (
+        values
+        (r.rolsuper, 'a superuser', 'nothing holds it back', 'nosuperuser'),
+        (
+            r.rolbypassrls and r.rolname != 'service_role', 'exempt from row level security',
+            'policies do not apply to it', 'nobypassrls'
+        ),
+        (
+            not r.rolbypassrls and r.rolname = 'service_role', 'not exempt from row level security',
+            'a backend''s requests fail', 'bypassrls'
+        ),
+        (r.rolcreaterole, 'allowed to create roles', 'it can give itself the rights of some', 'nocreaterole'),
+        (r.rolcreatedb, 'allowed to create databases', 'nothing needs that', 'nocreatedb'),
+        (r.rolreplication, 'allowed to replicate', 'it can copy the whole database', 'noreplication'),
+        (r.rolcanlogin, 'allowed to log in', 'it can get past the API', 'nologin')
+    ) as a (applies, attribute, meaning, fix)
+where a.applies
     and (
         r.rolname in ('anon', 'authenticated', 'service_role')
         or (r.rolname = 'authenticator' and a.fix in ('nosuperuser', 'nobypassrls'))
     )
 union all
 select
-    'surroundings' as question,
     case
         when g.rolname in ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files') then 'error'
         else 'warning'
-    end as level,
-    'role ' || o.name as subject,
-    'is a member of ' || g.rolname || case
+    end as level, 'role ' || o.name as subject, 'is a member of ' || g.rolname || case
         when g.rolname ~ 'server' then ': it reaches the server''s files, and so everything' else ''
-    end as message,
-    '' as advice,
-    array[
+    end as message, '' as advice, array[
         format('revoke %I from %I', d.rolname, o.name)
-        || case when current_setting('server_version_num')::int < 160000 then '' else format(' granted by %s', m.grantor::regrole) end
+        || case
+            when current_setting('server_version_num')::int < 160000 then '' else
+                format(' granted by %s', m.grantor::regrole)
+        end
         || ' cascade'
     ] as fix
 from memberships as m
@@ -233,93 +201,69 @@ inner join pg_roles as d on m.direct = d.oid
 inner join pg_roles as g on m.roleid = g.oid
 where g.rolname ~ '^(pg_|supabase_|(anon|authenticated|authenticator|service_role|postgres)$)'
 union all
-select
-    'surroundings' as question,
-    'error' as level,
-    'role authenticator' as subject,
-    'is no member of ' || o.name || ': requests fail' as message,
-    '' as advice,
+select 'error' as level, 'role authenticator' as subject,
+    'is no member of ' || o.name || ': requests fail' as message, '' as advice,
     array[format('grant %I to authenticator', o.name)] as fix
 from open_roles as o
 inner join pg_roles as r on r.rolname = 'authenticator'
 where o.oid != 0 and not pg_has_role(r.oid, o.oid, 'member')
 union all
-select
-    'surroundings' as question,
-    level,
-    substr(target, 7) as subject,
-    'is set to ' || name || ' = ' || value || ': ' || message as message,
-    '' as advice,
-    array[format('%s reset %s', target, (select string_agg(quote_ident(p.part), '.') from unnest(string_to_array(name, '.')) as p (part)))] as fix
+select level, substr(target, 7) as subject,
+    'is set to ' || name || ' = ' || value || ': ' || message as message, '' as advice, array[
+        format(
+            '%s reset %s', target,
+            (select string_agg(quote_ident(p.part), '.') from unnest(string_to_array(name, '.')) as p (part))
+        )
+    ] as fix
 from bad_settings
 union all
-select
-    'surroundings' as question,
-    'warning' as level,
-    'parameter ' || p.parname as subject,
-    o.name || ' may set it' as message,
-    '' as advice,
+select 'warning' as level, 'parameter ' || p.parname as subject, o.name || ' may set it' as message, '' as advice,
     array[format('revoke set, alter system on parameter %s from %s cascade', p.parname, o.name)] as fix
 from pg_parameter_acl as p
 cross join lateral (select distinct a.grantee from aclexplode(p.paracl) as a) as g
 inner join open_roles as o on g.grantee = o.oid
 union all
 select
-    'surroundings' as question,
-    case when s.kind = 'database' then 'warning' else 'error' end as level,
-    s.kind || ' ' || s.name as subject,
-    'is owned by ' || s.owner::regrole || ', whose rights ' || o.rolname || ' has: it can drop what is in it' as message,
-    '' as advice,
-    array[format('alter %s %s owner to %I', s.kind, s.name, case when s.name ~ '^auth' then a.owner else 'postgres' end)]
+    case when s.kind = 'database' then 'warning' else 'error' end as level, s.kind || ' ' || s.name as subject,
+    'is owned by '
+    || s.owner::regrole
+    || ', whose rights '
+    || o.rolname
+    || ' has: it can drop what is in it' as message, '' as advice, array[
+        format('alter %s %s owner to %I', s.kind, s.name, case when s.name ~ '^auth' then a.owner else 'postgres' end)
+    ]
     || case
-        when s.kind = 'schema' then array[format('grant usage on schema %s to anon, authenticated, service_role', s.name)]
+        when
+            s.kind = 'schema'
+            then array[format('grant usage on schema %s to anon, authenticated, service_role', s.name)]
         else array[]::text[]
     end as fix
 from (
-    select
-        'schema' as kind,
-        nspname::text as name,
-        nspowner as owner
+    select 'schema' as kind, nspname::text as name, nspowner as owner
     from pg_namespace
     where nspname in ('public', 'auth')
     union all
-    select
-        'table' as kind,
-        'auth.users' as name,
-        relowner as owner
+    select 'table' as kind, 'auth.users' as name, relowner as owner
     from users
     union all
-    select
-        'database' as kind,
-        format('%I', datname) as name,
-        datdba as owner
+    select 'database' as kind, format('%I', datname) as name, datdba as owner
     from pg_database
     where datname = current_database()
 ) as s
 cross join auth_owner as a
-inner join pg_roles as o on o.rolname in ('anon', 'authenticated') and not o.rolsuper and pg_has_role(o.oid, s.owner, 'member')
+inner join
+    pg_roles as o
+    on o.rolname in ('anon', 'authenticated') and not o.rolsuper and pg_has_role(o.oid, s.owner, 'member')
 union all
-select
-    'surroundings' as question,
-    'warning' as level,
-    format('%s %I', s.kind, s.name) as subject,
-    o.name || ' may create objects in it' as message,
-    '' as advice,
+select 'warning' as level, format('%s %I', s.kind, s.name) as subject,
+    o.name || ' may create objects in it' as message, '' as advice,
     array[format('revoke create on %s %I from %s cascade', s.kind, s.name, o.name)] as fix
 from (
-    select
-        'schema' as kind,
-        nspname as name,
-        nspowner as owner,
-        nspacl as acl
+    select 'schema' as kind, nspname as name, nspowner as owner, nspacl as acl
     from pg_namespace
     where nspname in ('public', 'auth')
     union all
-    select
-        'database' as kind,
-        datname as name,
-        datdba as owner,
-        datacl as acl
+    select 'database' as kind, datname as name, datdba as owner, datacl as acl
     from pg_database
     where datname = current_database()
 ) as s
@@ -327,32 +271,24 @@ cross join lateral aclexplode(s.acl) as a
 inner join open_roles as o on a.grantee = o.oid
 where a.privilege_type = 'CREATE' and s.owner != a.grantee
 union all
-select
-    'surroundings' as question,
-    'warning' as level,
-    'default privileges of ' || d.defaclrole::regrole as subject,
-    o.name || ' has rights on all ' || t.objects || ' that it will create' || coalesce(' in ' || n.nspname, '') as message,
-    '' as advice,
-    array[
+select 'warning' as level, 'default privileges of ' || d.defaclrole::regrole as subject, o.name
+    || ' has rights on all '
+    || t.objects
+    || ' that it will create'
+    || coalesce(' in ' || n.nspname, '') as message, '' as advice, array[
         format(
-            'alter default privileges for role %s%s revoke all on %s from %s',
-            d.defaclrole::regrole,
-            ' in schema ' || quote_ident(n.nspname),
-            t.objects,
-            o.name
+            'alter default privileges for role %s%s revoke all on %s from %s', d.defaclrole::regrole,
+            ' in schema ' || quote_ident(n.nspname), t.objects, o.name
         )
     ] as fix
 from pg_default_acl as d
-cross join lateral (select distinct a.grantee from aclexplode(d.defaclacl) as a where a.grantee != d.defaclrole) as a
+cross join
+    lateral (select distinct a.grantee from aclexplode(d.defaclacl) as a where a.grantee != d.defaclrole) as a
 inner join (
-    select
-        oid,
-        name
+    select oid, name
     from open_roles
     union all
-    select
-        oid,
-        rolname as name
+    select oid, rolname as name
     from pg_roles
     where rolname = 'service_role'
 ) as o on a.grantee = o.oid
@@ -360,102 +296,75 @@ inner join (
     values ('r', 'tables'), ('S', 'sequences'), ('f', 'functions'), ('n', 'schemas'), ('T', 'types')
 ) as t (type, objects) on d.defaclobjtype::text = t.type
 left join pg_namespace as n on d.defaclnamespace = n.oid
-where
-    current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
+where current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
     -- those of other schemas are the project's; "all schemas" is not one
     or (d.defaclnamespace = 0 and (o.oid != 0 or t.type not in ('f', 'T')))
 union all
-select
-    'surroundings' as question,
-    'error' as level,
-    'function ' || signature as subject,
+select 'error' as level, 'function ' || signature as subject,
     case
         when oid is null then 'is missing: users'' requests fail'
         when not known then 'is not Supabase''s own: it decides who is calling'
         else 'authenticated may not execute it: users'' requests fail'
-    end as message,
-    '' as advice,
-    array[body, format('grant execute on function %s to authenticated', signature)] as fix
-from identity_now
-where oid is null or not known or not executable
+    end as message, '' as advice, array[body, format('grant execute on function %s to authenticated', signature)] as fix
+from identity_now where oid is null or not known or not executable
 union all
-select
-    'surroundings' as question,
-    'warning' as level,
-    'function ' || signature as subject,
+select 'warning' as level, 'function ' || signature as subject,
     'it decides who is calling, and is owned by ' || proowner::regrole || ' or has options of its own' as message,
-    '' as advice,
-    array[body, format('alter function %s owner to %s', signature, a.owner)] as fix
+    '' as advice, array[body, format('alter function %s owner to %s', signature, a.owner)] as fix
 from identity_now
 cross join auth_owner as a
 where known and (open_owner or altered)
 union all
 select
-    'surroundings' as question,
     case when c.relrowsecurity or n.nspname != 'auth' then 'warning' else 'error' end as level,
-    'table ' || c.oid::regclass as subject,
-    o.name || ' has rights on it' as message,
-    '' as advice,
+    'table ' || c.oid::regclass as subject, o.name || ' has rights on it' as message, '' as advice,
     array[format('revoke all on table %s from %s cascade', c.oid::regclass, o.name)] as fix
 from pg_class as c
 inner join pg_namespace as n on c.relnamespace = n.oid
-cross join lateral (
-    select a.grantee from aclexplode(c.relacl) as a
-    union
-    select a.grantee
-    from pg_attribute as t
-    cross join lateral aclexplode(t.attacl) as a
-    where t.attrelid = c.oid
-) as a
-inner join open_roles as o on a.grantee = o.oid and o.oid != c.relowner
-where
-    c.relkind in ('r', 'p', 'v', 'm')
+cross join
+    lateral (
+        select a.grantee from aclexplode(c.relacl) as a
+        union
+        select a.grantee
+        from pg_attribute as t
+        cross join lateral aclexplode(t.attacl) as a
+        where t.attrelid = c.oid
+    ) as a
+inner join open_roles as o on a.grantee = o.oid and c.relowner != o.oid
+where c.relkind in ('r', 'p', 'v', 'm')
     and (n.nspname = 'auth' or c.oid in ('pg_catalog.pg_authid'::regclass, 'pg_catalog.pg_statistic'::regclass))
 union all
-select
-    'surroundings' as question,
-    'error' as level,
-    'function ' || p.oid::regprocedure as subject,
-    o.name || ' may execute it: it reaches the server''s files, and so everything' as message,
-    '' as advice,
+select 'error' as level, 'function ' || p.oid::regprocedure as subject,
+    o.name || ' may execute it: it reaches the server''s files, and so everything' as message, '' as advice,
     array[format('revoke execute on function %s from %s cascade', p.oid::regprocedure, o.name)] as fix
 from pg_proc as p
 cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
-inner join open_roles as o on a.grantee = o.oid
-where
-    p.pronamespace = 'pg_catalog'::regnamespace
+inner join open_roles as o on a.grantee = o.oid where p.pronamespace = 'pg_catalog'::regnamespace
     and p.proname in ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export')
 union all
 select
-    'surroundings' as question,
     case
         when
             coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
             ~* '\m(grant|policy|no\s+force|disable|owner\s+to|bypassrls|user_accounts)\M' then 'warning'
         else 'info'
-    end as level,
-    'event trigger ' || quote_ident(e.evtname) as subject,
+    end as level, 'event trigger ' || quote_ident(e.evtname) as subject,
     'runs ' || p.oid::regprocedure || ' with each change of the schema' as message,
-    'read it and decide whether it may change them; if not, drop it' as advice,
-    array[]::text [] as fix
+    'read it and decide whether it may change them; if not, drop it' as advice, array[]::text[] as fix
 from pg_event_trigger as e
-inner join pg_proc as p on e.evtfoid = p.oid
-where
-    e.evtenabled != 'D'
+inner join pg_proc as p on e.evtfoid = p.oid where e.evtenabled != 'D'
     -- Supabase's own, and what PostgREST's documentation proposes
     and e.evtname !~ '^(issue_(pg_cron|pg_net|pg_graphql)_access|issue_graphql_placeholder|pgrst_\w*watch|ensure_rls)$'
 union all
-select
-    'reach' as question,
-    'warning' as level,
-    'publication ' || quote_ident(p.pubname) as subject,
-    'sends changed rows of ' || t.relid::regclass || ' out of the database; Realtime tells each subscriber of deleted ids' as message,
+select 'warning' as level, 'publication ' || quote_ident(p.pubname) as subject, 'sends changed rows of '
+    || t.relid::regclass
+    || ' out of the database; Realtime tells each subscriber of deleted ids' as message,
     case
         when r.oid is null then 'decide which tables it is for, and name them instead of all, or of all of a schema'
         else ''
     end as advice,
     case
-        when r.oid is null then array[]::text []
+        when r.oid is null then array[]::text[]
         else array[format('alter publication %I drop table %s', p.pubname, t.relid::regclass)]
     end as fix
 from pg_publication as p
@@ -463,24 +372,15 @@ cross join lateral pg_get_publication_tables(p.pubname) as t
 inner join protected as c on t.relid = c.oid or t.relid in (select a.relid from pg_partition_ancestors(c.oid) as a)
 left join pg_publication_rel as r on p.oid = r.prpubid and t.relid = r.prrelid
 union all
-select
-    'surroundings' as question,
-    'warning' as level,
-    format('rule %I on auth.users', w.rulename) as subject,
-    'runs with each change of a user: ' || pg_get_ruledef(w.oid) as message,
-    '' as advice,
+select 'warning' as level, format('rule %I on auth.users', w.rulename) as subject,
+    'runs with each change of a user: ' || pg_get_ruledef(w.oid) as message, '' as advice,
     array[format('drop rule %I on auth.users', w.rulename)] as fix
 from pg_rewrite as w
-inner join users as c on w.ev_class = c.oid
-where w.ev_type != '1'
+inner join users as c on w.ev_class = c.oid where w.ev_type != '1'
 union all
-select
-    'surroundings' as question,
-    'info' as level,
-    format('constraint %I on %s', k.conname, k.conrelid::regclass) as subject,
+select 'info' as level, format('constraint %I on %s', k.conname, k.conrelid::regclass) as subject,
     'a user who has rows there cannot be deleted' as message,
-    'decide whether that is meant; if not, add "on delete cascade"' as advice,
-    array[]::text[] as fix
+    'decide whether that is meant; if not, add "on delete cascade"' as advice, array[]::text[] as fix
 from pg_constraint as k
 inner join protected as c on k.confrelid = c.oid
 where k.contype = 'f' and k.confdeltype in ('a', 'r') and k.conparentid = 0

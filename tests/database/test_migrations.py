@@ -130,6 +130,7 @@ def test_either_kind_of_default_privileges_gives_the_same_rights(
     clone: str,
     before: psycopg.Connection,
     expected: Expected,
+    *,
     change: str,
     subtests: pytest.Subtests,
 ) -> None:
