@@ -82,7 +82,7 @@ def _of_entry(gap: Gap, outcome: Outcome) -> list[str]:
 def _after(gap: Gap, outcome: Outcome, findings: Sequence[Finding], script: str) -> list[str]:
     wrong = []
     failed = [call for call in outcome.failed_calls if not gap.loses_rows or call.startswith("newcomer")]
-    if gap.only_person:
+    if gap.only_person or gap.data_in_the_way:
         if outcome.paths and _highest(findings) not in gap.right_levels:
             wrong.append(f"after the script a row is still reached, without a word: {_shown(outcome)}")
         wrong += [
