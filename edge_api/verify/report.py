@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -68,25 +68,23 @@ def as_json(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> st
     return json.dumps({"version": __version__, "findings": [asdict(finding) for finding in findings]}, indent=2)
 
 
-def _location(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
+def _places(finding: Finding, migrations: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
     """Where the migrations create an object, or what it is part of: code scanning shows no result without a file."""
-    place = migrations[-1], 1
     for name in re.findall(r'"[^"]+"|[\w.]+', finding.subject.partition(" ")[2]):
-        for candidate in (name, name.rpartition(".")[0]):  # a column: its table
-            created = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(candidate)}(?![\w.])")
-            for migration in migrations if candidate not in {"", "on", "public"} else ():
-                if migration.name == candidate:
-                    place = migration, 1
-                for number, line in enumerate(migration.sql.splitlines(), start=1):
-                    if created.match(line):
-                        place = migration, number
-            if place[1] > 1:
-                break
-        if place[1] > 1:
-            break
+        yield from ((migration, 1) for migration in migrations if migration.name == name)
+        for candidate in (name, name.rpartition(".")[0]):  # of a column, the table
+            created = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(candidate or name)}(?![\w.])")
+            for migration in migrations:
+                lines = enumerate(migration.sql.splitlines(), start=1)
+                yield from ((migration, number) for number, line in lines if name != "on" and created.match(line))
+    yield migrations[-1], 1
+
+
+def _location(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
+    migration, line = next(_places(finding, migrations))
     return {
-        "artifactLocation": {"uri": f"supabase/migrations/{place[0].path.name}", "uriBaseId": "%SRCROOT%"},
-        "region": {"startLine": place[1]},
+        "artifactLocation": {"uri": f"supabase/migrations/{migration.path.name}", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": line},
     }
 
 

@@ -116,20 +116,27 @@ bad_settings as (
         'error' as level,
         'it changes who is calling' as message
     from settings as s
-    inner join pg_proc as p on p.oid = coalesce(to_regproc(s.value), to_regproc('public.' || s.value))
+    inner join pg_proc as p on s.value in (p.proname, format('%s.%s', p.pronamespace::regnamespace, p.proname))
     where
         s.name ~ '^pgrst\.db[-_]pre[-_]request$'
         and p.prosrc ~* '(set_config\s*\(\s*|set\s+(local\s+)?)''?"?(role|session_authorization|request\.jwt)'
 ),
 
+-- No name is resolved: that takes usage on its schema.
+users as (
+    select c.*
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    where n.nspname = 'auth' and c.relname = 'users'
+),
+
 -- Who owns what Auth creates; where that was opened, whoever runs the migrations.
 auth_owner as (
     select coalesce(min(r.rolname), 'postgres') as owner
-    from pg_class as c
+    from users as c
     inner join pg_roles as r on c.relowner = r.oid
     where
-        c.oid = to_regclass('auth.users')
-        and not exists (
+        not exists (
             select from open_roles as o
             where o.oid != 0 and pg_has_role(o.oid, r.oid, 'member')
         )
@@ -171,7 +178,12 @@ identity_now as (
             'g'
         ) = '' as known
     from identity as i
-    left join pg_proc as p on p.oid = to_regprocedure(i.signature)
+    left join (
+        select p.*
+        from pg_proc as p
+        inner join pg_namespace as n on p.pronamespace = n.oid
+        where n.nspname = 'auth'
+    ) as p on i.signature = format('auth.%s()', p.proname) and p.pronargs = 0
 )
 
 select
@@ -275,8 +287,7 @@ from (
         'table' as kind,
         'auth.users' as name,
         relowner as owner
-    from pg_class
-    where oid = to_regclass('auth.users')
+    from users
     union all
     select
         'database' as kind,
@@ -352,7 +363,7 @@ left join pg_namespace as n on d.defaclnamespace = n.oid
 where
     current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
     -- those of other schemas are the project's; "all schemas" is not one
-    or (d.defaclnamespace = 0 and o.name != 'service_role' and (o.oid != 0 or t.type not in ('f', 'T')))
+    or (d.defaclnamespace = 0 and (o.oid != 0 or t.type not in ('f', 'T')))
 union all
 select
     'surroundings' as question,
@@ -381,12 +392,13 @@ where known and (open_owner or altered)
 union all
 select
     'surroundings' as question,
-    case when c.relrowsecurity or c.relnamespace != 'auth'::regnamespace then 'warning' else 'error' end as level,
+    case when c.relrowsecurity or n.nspname != 'auth' then 'warning' else 'error' end as level,
     'table ' || c.oid::regclass as subject,
     o.name || ' has rights on it' as message,
     '' as advice,
     array[format('revoke all on table %s from %s cascade', c.oid::regclass, o.name)] as fix
 from pg_class as c
+inner join pg_namespace as n on c.relnamespace = n.oid
 cross join lateral (
     select a.grantee from aclexplode(c.relacl) as a
     union
@@ -398,13 +410,7 @@ cross join lateral (
 inner join open_roles as o on a.grantee = o.oid and o.oid != c.relowner
 where
     c.relkind in ('r', 'p', 'v', 'm')
-    and (
-        c.relnamespace = 'auth'::regnamespace
-        or (
-            c.oid in ('pg_catalog.pg_authid'::regclass, 'pg_catalog.pg_statistic'::regclass)
-            and c.relnamespace = 'pg_catalog'::regnamespace
-        )
-    )
+    and (n.nspname = 'auth' or c.oid in ('pg_catalog.pg_authid'::regclass, 'pg_catalog.pg_statistic'::regclass))
 union all
 select
     'surroundings' as question,
@@ -465,7 +471,8 @@ select
     '' as advice,
     array[format('drop rule %I on auth.users', w.rulename)] as fix
 from pg_rewrite as w
-where w.ev_class = to_regclass('auth.users') and w.ev_type != '1'
+inner join users as c on w.ev_class = c.oid
+where w.ev_type != '1'
 union all
 select
     'surroundings' as question,
