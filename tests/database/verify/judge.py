@@ -61,11 +61,15 @@ def apply(database: psycopg.Connection, gap: Gap) -> None:
     database.execute("set local search_path to default")
 
 
+def body(script: str) -> str:
+    """A script without its own begin and commit."""
+    return _TRANSACTION.sub("", script)
+
+
 def run_script(database: psycopg.Connection, script: str) -> None:
     """Run a script in the transaction that is open."""
-    body = _TRANSACTION.sub("", script)
-    if body.strip():
-        database.execute(body.encode())
+    if statements := body(script).strip():
+        database.execute(statements.encode())
     if database.info.transaction_status != psycopg.pq.TransactionStatus.INTRANS:
         raise AssertionError(f"the script ends the transaction by other words than begin; and commit;:\n{script}")
 

@@ -14,10 +14,9 @@ import psycopg
 from psycopg import sql
 
 LOGIN: Final = "authenticator"
-# What a hosted project has and the embedded one lacks: PostgREST's login, the auth functions that read all claims.
-HOSTED: Final = f"""
-    create role {LOGIN} login noinherit;
-    grant anon, authenticated, service_role to {LOGIN};
+# What a hosted project has and the embedded one lacks: PostgREST's login, and auth functions that read all claims.
+LOGIN_ROLE: Final = f"create role {LOGIN} login noinherit; grant anon, authenticated, service_role to {LOGIN};"
+HOSTED: Final = """
     create or replace function auth.uid() returns uuid language sql stable as $$
       select coalesce(
         nullif(current_setting('request.jwt.claim.sub', true), ''),
