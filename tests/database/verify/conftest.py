@@ -9,7 +9,7 @@ from edge_api.embedded.postgres import SUPERUSER
 from edge_api.verify import expected as expected_state
 from edge_api.verify.expected import Expected
 from tests.database.project import Project
-from tests.database.verify.oracle import HOSTED, USERS
+from tests.database.verify.oracle import HOSTED, LOGIN_ROLE, USERS
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,7 @@ def expected(project: Project) -> Expected:
 def hosted(project: Project) -> Iterator[str]:
     """The name of a database; what a test does to it is rolled back."""
     with project.clone() as name, project.connect(name, SUPERUSER) as connection:
+        connection.execute(LOGIN_ROLE.encode())
         connection.execute(HOSTED.encode())
         connection.execute(USERS.encode())
         yield name

@@ -61,11 +61,15 @@ def apply(database: psycopg.Connection, gap: Gap) -> None:
     database.execute("set local search_path to default")
 
 
+def body(script: str) -> str:
+    """A script without its own begin and commit."""
+    return _TRANSACTION.sub("", script)
+
+
 def run_script(database: psycopg.Connection, script: str) -> None:
     """Run a script in the transaction that is open."""
-    body = _TRANSACTION.sub("", script)
-    if body.strip():
-        database.execute(body.encode())
+    if statements := body(script).strip():
+        database.execute(statements.encode())
     if database.info.transaction_status != psycopg.pq.TransactionStatus.INTRANS:
         raise AssertionError(f"the script ends the transaction by other words than begin; and commit;:\n{script}")
 
@@ -82,7 +86,7 @@ def _of_entry(gap: Gap, outcome: Outcome) -> list[str]:
 def _after(gap: Gap, outcome: Outcome, findings: Sequence[Finding], script: str) -> list[str]:
     wrong = []
     failed = [call for call in outcome.failed_calls if not gap.loses_rows or call.startswith("newcomer")]
-    if gap.only_person:
+    if gap.only_person or gap.data_in_the_way:
         if outcome.paths and _highest(findings) not in gap.right_levels:
             wrong.append(f"after the script a row is still reached, without a word: {_shown(outcome)}")
         wrong += [

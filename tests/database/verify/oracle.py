@@ -14,10 +14,9 @@ import psycopg
 from psycopg import sql
 
 LOGIN: Final = "authenticator"
-# What a hosted project has and the embedded one lacks: PostgREST's login, the auth functions that read all claims.
-HOSTED: Final = f"""
-    create role {LOGIN} login noinherit;
-    grant anon, authenticated, service_role to {LOGIN};
+# What a hosted project has and the embedded one lacks: PostgREST's login, and auth functions that read all claims.
+LOGIN_ROLE: Final = f"create role {LOGIN} login noinherit; grant anon, authenticated, service_role to {LOGIN};"
+HOSTED: Final = """
     create or replace function auth.uid() returns uuid language sql stable as $$
       select coalesce(
         nullif(current_setting('request.jwt.claim.sub', true), ''),
@@ -203,6 +202,7 @@ class _Attempt:
     statement: str
     writes: bool = True
     marks: tuple[str, ...] = _MARKS
+    is_decided_by_true: bool = False
 
 
 class _Prober:
@@ -211,53 +211,47 @@ class _Prober:
     def __init__(self, database: psycopg.Connection) -> None:
         self._database = database
         tables = {"public.user_accounts": "user_id", "auth.users": "id"}
-        self._foreign_rows = " union all ".join(
+        # all rows that are not the stranger's, as a superuser sees them
+        queries = " union all ".join(
             f"select t::text from {table} as t where {owner} is distinct from '{STRANGER}'"
             for table, owner in tables.items()
             if self._exists(table, owner)
         )
+        self._look = f"reset session authorization; {queries or 'select null'} order by 1"
         database.execute("savepoint probe")
-        self._before = self._rows()
+        self._before = self._run(self._look)[-1]
 
     def _exists(self, table: str, column: str) -> bool:
         query = "select from pg_attribute where attrelid = to_regclass(%s) and attname = %s and not attisdropped"
         return self._database.execute(query, [table, column]).fetchone() is not None
 
-    def _rows(self) -> object:
-        """All rows that are not the stranger's, as a superuser sees them."""
-        if not self._foreign_rows:
-            return None
-        return self._database.execute(f"{self._foreign_rows} order by 1".encode()).fetchall()
+    def _run(self, script: str) -> list[list[Any]]:
+        """The rows that each statement gives, from the same state of the database each time."""
+        cursor = self._database.execute(f"rollback to savepoint probe; {script}".encode())
+        results: list[list[Any]] = [cursor.fetchall() if cursor.description else []]
+        while cursor.nextset():
+            results.append(cursor.fetchall() if cursor.description else [])
+        return results
 
     def reaches(self, actor: Actor, attempt: _Attempt) -> bool:
         """Whether a statement gives something of a row that is not the actor's, or changes one."""
-        self._database.execute("rollback to savepoint probe")
         # as after a request: what was put off to its end is checked
         script = f"{_act(actor)} {attempt.statement}; set constraints all immediate"
         try:
-            cursor = self._database.execute(script.encode())
-            results = [cursor.fetchall() if cursor.description else []]
-            while cursor.nextset():
-                results.append(cursor.fetchall() if cursor.description else [])
-            if not attempt.marks and results[-2] == [(True,)]:
+            if attempt.is_decided_by_true and self._run(script)[-2] == [(True,)]:
                 return True
-            said = str(results[len(actor.settings) + (2 if actor.login == LOGIN else 1) :])
-            if any(mark in said for mark in attempt.marks or _MARKS):
-                return True
-            if not attempt.writes:
-                return False
-            self._database.execute("reset session authorization")
-            return self._rows() != self._before
+            results = self._run(f"{script}; {self._look}" if attempt.writes else script)
         except psycopg.Error as error:
             said = f"{error} {error.diag.message_detail}"
-            return any(mark in said for mark in attempt.marks or _MARKS)
+            return any(mark in said for mark in attempt.marks)
+        given, after = (results[:-1], results[-1]) if attempt.writes else (results, self._before)
+        said = str(given[1 + len(actor.settings) + (2 if actor.login == LOGIN else 1) :])
+        return any(mark in said for mark in attempt.marks) or after != self._before
 
     def value(self, actor: Actor, statement: str) -> str | None:
         """The single value that a statement gives, or the code of its error."""
-        self._database.execute("rollback to savepoint probe")
         try:
-            self._database.execute(_act(actor).encode())
-            rows = self._database.execute(statement.encode()).fetchall()
+            rows = self._run(f"{_act(actor)} {statement}")[-1]
         except psycopg.Error as error:
             return error.sqlstate
         return rows[0][0] if len(rows) == 1 else str(rows) if rows else None
@@ -266,7 +260,7 @@ class _Prober:
 def _attempts(database: psycopg.Connection, actor: Actor, attack: str) -> Iterator[tuple[str, _Attempt]]:
     if attack:
         filled = attack.format(account=ACCOUNT, user=VICTIM, other=OTHER)
-        yield "the attack", _Attempt(filled, marks=())
+        yield "the attack", _Attempt(filled, is_decided_by_true=True)
     yield from _on_relations(database, actor)
     yield from _of_functions(database, actor)
 

@@ -331,7 +331,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "get_account takes one more": locked_out(
         "drop function public.get_account(uuid); create function public.get_account(account_id uuid, more int) "
-        "returns setof public.user_accounts language sql as 'select * from public.user_accounts'"
+        "returns setof public.user_accounts language sql as 'select * from public.user_accounts'",
+        only_person=True,
     ),
     "everything at once": reached(
         f"""{_ALTER} disable row level security; {_ALTER} drop constraint user_accounts_user_id_key;

@@ -224,6 +224,7 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "a foreign key to an open table": reached(
         """create table public.profiles (id uuid primary key); insert into public.profiles select id from auth.users;
+        revoke select on public.profiles from anon, authenticated;
         alter table public.user_accounts add constraint to_profile foreign key (user_id)
         references public.profiles (id) on delete cascade"""
     ),
@@ -236,7 +237,7 @@ GAPS: Final[dict[str, Gap]] = {
         only_person=True,
     ),
     "a foreign key of users to an open table": reached(
-        """create table public.tenants (id uuid primary key); grant all on public.tenants to anon; insert into public.tenants select id from auth.users;
+        """create table public.tenants (id uuid primary key); grant delete on public.tenants to anon; insert into public.tenants select id from auth.users;
         alter table auth.users add constraint to_tenant foreign key (id) references public.tenants (id)
         on delete cascade""",
         superuser=True,

@@ -1,0 +1,78 @@
+"""Shows a repaired database to the policy tests of sql/tests.
+
+`python -m tests.database.verify.policy_tests` does so for each entry of the catalogue on each version, prints what the
+policy tests object to, and ends with 1 if it is anything.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from edge_api.embedded.postgres import SUPERUSER, VERSIONS
+from edge_api.local import stack as local_stack
+from edge_api.verify import expected as expected_state
+from edge_api.verify import verify
+from edge_api.verify.expected import Expected
+from edge_api.verify.findings import fix_script
+from tests.database import tap
+from tests.database.project import Project, run_project
+from tests.database.verify.gap import Effect, Gap
+from tests.database.verify.gaps import KINDS
+from tests.database.verify.judge import apply, body
+from tests.database.verify.oracle import HOSTED, LOGIN_ROLE, USERS, rolled_back
+
+_EFFECTS = (Effect.REACHED, Effect.LOCKED_OUT, Effect.WEAKER)
+
+
+def applies(gap: Gap, version: int) -> bool:
+    """Whether the script is meant to bring everything back."""
+    return gap.effect in _EFFECTS and not (gap.only_person or gap.data_in_the_way) and version // 10000 >= gap.since
+
+
+def objections(
+    project: Project, name: str, database: psycopg.Connection, gap: Gap, expected: Expected, folder: Path
+) -> list[str]:
+    """What the policy tests find wrong in a database where a gap was opened and the script was run."""
+    with rolled_back(database):
+        apply(database, gap)
+        script = fix_script(verify(database, expected))
+    changes = folder / "changes.sql"
+    as_owner = "" if gap.superuser else "set local role postgres;"
+    changes.write_text(
+        f"{as_owner}\n{gap.sql};\nreset role;\nset local search_path to default;\n{body(script)}\n"
+        "set local search_path to default;\nset local tests.others_are_here = 'on';\n"
+        "set local session authorization postgres;\n"
+    )
+    outcomes = {
+        file.stem: tap.run(project.cluster, name, file, changes=[changes], role=SUPERUSER).failure for file in tap.FILES
+    }
+    return [f"{stem}: {failure}" for stem, failure in outcomes.items() if failure is not None]
+
+
+def main() -> int:
+    """Show each entry to the policy tests; returns the exit code."""
+    failed = 0
+    for version in VERSIONS:
+        with tempfile.TemporaryDirectory(prefix="edge-api-gaps-") as folder:
+            state = Path(folder) / "state"
+            try:
+                with run_project(state, version) as project, project.clone() as name:
+                    with project.connect(name, SUPERUSER) as database:
+                        database.execute(f"{LOGIN_ROLE} {HOSTED} {USERS}".encode())
+                        expected = expected_state.expected(version)
+                        for kind, entries in KINDS.items():
+                            for title, gap in entries.items():
+                                if applies(gap, database.info.server_version):
+                                    wrong = objections(project, name, database, gap, expected, Path(folder))
+                                    failed += bool(wrong)
+                                    print(f"{version} {kind}: {title}: {'; '.join(wrong) or 'passed'}", flush=True)
+            finally:
+                local_stack.reset(state)
+    print(f"{failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
