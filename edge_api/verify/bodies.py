@@ -9,7 +9,7 @@ from typing import Final
 _NAME: Final = r'(?:"[^"]+"|[a-z_][\w$]*)'
 _QUALIFIED: Final = rf"(?:({_NAME})\s*\.\s*)?({_NAME})"
 _RELATION: Final = re.compile(
-    rf"(?:\b(delete\s+from|from|join|update|merge\s+into|into|table|truncate|using)\b(?:\s+(?:only|table)\b)*|(,))[\s(]*"
+    rf"(?:\b(delete\s+from|from|join|update|merge\s+into|into|table|truncate|using|copy)\b(?:\s+(?:only|table)\b)*|(,))[\s(]*"
     rf"{_QUALIFIED}"
     rf"(?:\s+(?:as\s+)?(?!where\b|set\b|on\b|join\b|order\b|limit\b)({_NAME}))?"
 )

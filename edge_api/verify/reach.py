@@ -177,6 +177,7 @@ class _Search:
             verbs = model.foreign(step.checked, relation) & step.verbs
             if owner in model.holds(step.checked) and step.checked == actor:  # may alter it
                 verbs = VERBS
+            yield from self._copies(step, relation)
             if verbs:
                 yield (
                     (name, verbs, step.certainty),
@@ -196,6 +197,27 @@ class _Search:
         if any(word in options for word in bare):
             cut = _Cut("unknown", f"foreign table {name}", step.object)
             yield (self._tables[0], step.verbs, "undecided"), f"foreign table {name}", cut
+
+    def _copies(self, step: _Step, relation: Document) -> Iterator[tuple["_End", str, _Cut]]:
+        """To where triggers and rules write what is written to a protected table, if anybody may read it there."""
+        model, name = self._model, relation["name"]
+        texts = [(f"rule {rule} on {name}", text) for rule, _, text in relation["rules"] or []]
+        for trigger, oid in relation["triggers"] or []:
+            if function := model.functions.get(oid):
+                texts.append((f"trigger {trigger} on {name}", function["text"]))
+        for label, text in texts:
+            for target, mention in self._named(text):
+                copy = model.relations[target]
+                readers = [role for role, oid in self._actors() if "select" in model.foreign(oid, copy)]
+                if (
+                    mention.verbs & {"insert", "update"}
+                    and readers
+                    and not copy["protected"]
+                    and not copy["row_security"]
+                ):
+                    fix = f"alter table {copy['name']} enable row level security"
+                    cut = _Cut("child", f"table {copy['name']}", target, (fix,))
+                    yield (name, frozenset({"select"}), step.certainty), f"{copy['name']}, written by {label}", cut
 
     def _writes(self, step: _Step, relation: Document, owned_by: str) -> Iterator[tuple[_Step, str, _Cut | None]]:
         model, name, owner = self._model, relation["name"], relation["owner"]

@@ -6,11 +6,10 @@
 -- The catalogs have columns named like keywords, and a row of a table of data is a line:
 -- noqa: disable=RF02,RF04,ST05,layout
 with recursive open_roles as (
-    select oid, rolname as name, rolname as quoted
-    from pg_roles
-    where rolname in ('anon', 'authenticated')
+    select oid, rolname as name
+    from pg_roles where rolname in ('anon', 'authenticated')
     union all
-    select 0::oid as oid, 'public' as name, 'public' as quoted
+    select 0::oid as oid, 'public' as name
 ),
 
 protected as (
@@ -44,8 +43,7 @@ settings as (
         ) as target
     from pg_db_role_setting as s
     left join pg_roles as r on s.setrole = r.oid
-    left join pg_database as d on s.setdatabase = d.oid
-    cross join lateral unnest(s.setconfig) as c (setting)
+    left join pg_database as d on s.setdatabase = d.oid cross join lateral unnest(s.setconfig) as c (setting)
     where (s.setdatabase = 0 or d.datname = current_database())
         and (
             s.setrole = 0
@@ -140,7 +138,8 @@ identity_now as (
         ) as open_owner,
         p.prosecdef or p.proconfig is not null as altered,
         has_function_privilege('authenticated', p.oid, 'execute') as executable,
-        p.prosrc ~* 'current_setting' and regexp_replace(
+        not exists (select from unnest(p.proconfig) as c (setting) where c.setting like 'request.%')
+        and p.prosrc ~* 'current_setting' and regexp_replace(
             lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
             'current_setting|coalesce|nullif|select|return|begin|end|true|''request\.jwt\.claims?(\.sub)?''|''sub''|''\{\}'''
             || '|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]', '', 'g'
@@ -384,3 +383,17 @@ select 'info' as level, format('constraint %I on %s', k.conname, k.conrelid::reg
 from pg_constraint as k
 inner join protected as c on k.confrelid = c.oid
 where k.contype = 'f' and k.confdeltype in ('a', 'r') and k.conparentid = 0
+union all
+select 'error' as level,
+    'function ' || p.oid::regprocedure as subject,
+    'is called with ' || c.setting || ': whoever calls it has the identity or the claims that it sets' as message,
+    '' as advice, array[format('alter routine %s reset %I', p.oid::regprocedure, split_part(c.setting, '=', 1))] as fix
+from pg_proc as p
+cross join lateral unnest(p.proconfig) as c (setting)
+where c.setting like 'request.%'
+union all
+select 'warning' as level, 'server' as subject, 'is configured with ' || s.name || ' = ' || s.setting as message,
+    'decide whether that is meant; if not: alter system reset ' || s.name as advice, array[]::text[] as fix
+from pg_settings as s where (s.name, s.reset_val, s.source) in (
+    ('row_security', 'off', 'configuration file'), ('session_replication_role', 'replica', 'configuration file')
+)
