@@ -124,9 +124,6 @@ GAPS: Final[dict[str, Gap]] = {
     "a name by default": weaker(f"{_ALTER} alter column account_name set default 'x'"),
     "account_name of another type": locked_out(f"{_ALTER} alter column account_name type varchar(255)"),
     "created_at without a time zone": locked_out(f"{_ALTER} alter column created_at type timestamp"),
-    "account_name with another collation": weaker(
-        f'{_ALTER} alter column account_name type text collate "und-x-icu"', since=99
-    ),
     "account_name with the collation C": weaker(f'{_ALTER} alter column account_name type text collate "C"'),
     "one more column": weaker(f"{_ALTER} add column note text", only_person=True, levels="warning info none"),
     "one more column that is required": locked_out(
