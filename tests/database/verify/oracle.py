@@ -335,7 +335,8 @@ def _of_functions(database: psycopg.Connection, actor: Actor) -> Iterator[tuple[
         from pg_proc as p inner join pg_namespace as n on p.pronamespace = n.oid
         where nspname != all (%s) and nspname !~ '^pg_(temp|toast)'
         and prokind != 'w' and prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
-        and has_function_privilege(%s, p.oid, 'execute') and format('%%I.%%I', nspname, proname) not in ('auth.uid', 'auth.jwt')
+        and has_function_privilege(%s, p.oid, 'execute') and format('%%I.%%I', nspname, proname) not in
+        ('auth.uid', 'auth.jwt')
         order by 1""",
         [list(_NOT_TRIED), actor.role],
     ).fetchall()

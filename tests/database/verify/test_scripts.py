@@ -1,16 +1,18 @@
 """The script in use: piped into psql, and the policy tests on what it leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER
+from edge_api.embedded.postgres import SUPERUSER, Cluster
 from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
 from tests.database.project import Project
+from tests.database.verify.gap import Gap
 from tests.database.verify.gaps import KINDS
 from tests.database.verify.judge import apply
 from tests.database.verify.oracle import HOSTED, USERS, observe
@@ -30,55 +32,58 @@ SAMPLE = (
 )
 
 
+@pytest.fixture
+def objected(
+    project: Project, hosted: str, database: psycopg.Connection, expected: Expected, tmp_path: Path
+) -> Callable[[Gap], list[str]]:
+    """What the policy tests find wrong after the script for a change."""
+    return lambda gap: objections(project, hosted, database, gap, expected, tmp_path)
+
+
 @pytest.mark.parametrize(("kind", "name"), SAMPLE, ids=[": ".join(entry) for entry in SAMPLE])
 def test_the_policy_tests_pass_on_a_repaired_database(
-    project: Project,
-    hosted: str,
-    database: psycopg.Connection,
-    expected: Expected,
-    kind: str,
-    name: str,
-    tmp_path: Path,
+    objected: Callable[[Gap], list[str]], database: psycopg.Connection, kind: str, name: str
 ) -> None:
     gap = KINDS[kind][name]
     assert applies(gap, database.info.server_version)
-    assert objections(project, hosted, database, gap, expected, tmp_path) == []
+    assert objected(gap) == []
 
 
 def test_the_policy_tests_object_to_a_database_that_was_not_repaired(
-    project: Project,
-    hosted: str,
-    database: psycopg.Connection,
-    expected: Expected,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    objected: Callable[[Gap], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.database.verify.policy_tests.fix_script", lambda _findings: "")
-    gap = KINDS["policies"]["all policies open"]
-    assert objections(project, hosted, database, gap, expected, tmp_path) != []
+    assert objected(KINDS["policies"]["all policies open"]) != []
+
+
+@dataclass(frozen=True)
+class InUse:
+    """A database in which changes stay."""
+
+    name: str
+    connection: psycopg.Connection
+    cluster: Cluster
 
 
 @pytest.fixture
-def in_use(project: Project, hosted: str, clone: str) -> Iterator[psycopg.Connection]:
-    """A database in which changes stay; the login's role is there since `hosted`."""
+def in_use(project: Project, hosted: str, clone: str) -> Iterator[InUse]:
+    # `hosted` is what created the role of PostgREST's login
     with project.connect(clone, SUPERUSER) as connection:
         connection.execute(HOSTED.encode())
         connection.execute(USERS.encode())
-        yield connection
+        yield InUse(clone, connection, project.cluster)
 
 
 @pytest.mark.parametrize("name", ["everything at once", "all of it", "no schema public"])
-def test_the_script_can_be_piped_into_psql(
-    project: Project, clone: str, in_use: psycopg.Connection, expected: Expected, tmp_path: Path, name: str
-) -> None:
-    gap = KINDS["structure"][name]
-    with in_use.transaction():
-        apply(in_use, gap)
+def test_the_script_can_be_piped_into_psql(in_use: InUse, expected: Expected, tmp_path: Path, name: str) -> None:
+    gap, database = KINDS["structure"][name], in_use.connection
+    with database.transaction():
+        apply(database, gap)
     file = tmp_path / "fix.sql"
-    file.write_text(fix_script(verify(in_use, expected)))
-    done = project.cluster.run_psql(file, role=SUPERUSER, database=clone, seconds=60)
+    file.write_text(fix_script(verify(database, expected)))
+    done = in_use.cluster.run_psql(file, role=SUPERUSER, database=in_use.name, seconds=60)
     assert (done.returncode, "ERROR" in done.stderr) == (0, False), done.stderr
-    outcome = observe(in_use)
+    outcome = observe(database)
     assert outcome.paths == []
     assert [call for call in outcome.failed_calls if call.startswith("newcomer") or not gap.loses_rows] == []
-    assert list(verify(in_use, expected)) == []
+    assert list(verify(database, expected)) == []

@@ -240,7 +240,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "builds the name": undecidable(
         f"create function public.f() returns text {_PLPGSQL} as $$declare result text; begin execute "
-        "'select string_agg(account_name, '','') from public.' || 'user_' || 'accounts' into result; return result; end$$"
+        "'select string_agg(account_name, '','') from public.' || 'user_' || 'accounts' into result; return "
+        "result; end$$"
     ),
     "formats the name that it is given": undecidable(
         f"""create function public.f(t text) returns text {_PLPGSQL} as $$declare result text; begin
@@ -283,7 +284,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "is in a schema that nobody can use": tighter(_HIDDEN),
     "runs any statement, for nobody": tighter(
-        f"create schema hidden; create function hidden.f(query text) returns void {_PLPGSQL} as 'begin execute query; end'"
+        f"create schema hidden; create function hidden.f(query text) returns void {_PLPGSQL} as 'begin execute "
+        f"query; end'"
     ),
     "runs a fixed statement on another table": weaker(
         "create table public.todos (id int); create function public.f() returns void "
@@ -323,7 +325,8 @@ GAPS: Final[dict[str, Gap]] = {
             "coalesced": "where user_id = coalesce(owner, auth.uid())",
             "of nobody": "where user_id = coalesce(auth.uid(), user_id)",
             "of the other table": "join (select auth.uid() as user_id) as me on me.user_id = auth.uid()",
-            "in a sub-select": "where exists (select from public.user_accounts as mine where mine.user_id = auth.uid())",
+            "in a sub-select": "where exists (select from public.user_accounts as mine where mine.user_id = "
+            "auth.uid())",
             "optional": "left join public.user_accounts as mine on mine.user_id = auth.uid()",
             "and a union": "where user_id = auth.uid() union all select * from public.user_accounts",
         }.items()
@@ -373,7 +376,8 @@ GAPS: Final[dict[str, Gap]] = {
             "on the next line": "select * from\n-- all of\npublic.user_accounts",
             "after a comma": "select ua.* from (values (1)) as v, public.user_accounts as ua",
             "in a join": "select ua.* from (values (1)) as v inner join public.user_accounts as ua on true",
-            "laterally": "select ua.* from (values (1)) as v cross join lateral (select * from public.user_accounts) as ua",
+            "laterally": "select ua.* from (values (1)) as v cross join lateral (select * from "
+            "public.user_accounts) as ua",
             "in capitals": "SELECT * FROM Public.User_Accounts",
             "in quotation marks": 'select * from public."user_accounts"',
         }.items()
@@ -407,7 +411,8 @@ GAPS: Final[dict[str, Gap]] = {
         only_person=True,
     ),
     "returns a time": reached(
-        f"create function public.f() returns timestamptz {_DEFINER} as 'select min(created_at) from public.user_accounts'",
+        f"create function public.f() returns timestamptz {_DEFINER} as 'select min(created_at) from "
+        f"public.user_accounts'",
         levels=CONTESTED,
         only_person=True,
     ),

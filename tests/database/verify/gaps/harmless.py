@@ -121,7 +121,8 @@ GAPS: Final[dict[str, Gap]] = {
         authenticated, service_role"""
     ),
     "auth.uid() as hosted projects have it, another layout": own(
-        f"{_UID} $$\n  select \n  \tcoalesce(\n\t\tnullif({_CLAIM}, ''),\n\t\t(nullif({_CLAIMS}, '')::jsonb ->> 'sub')\n\t)::uuid\n$$",
+        f"{_UID} $$\n  select \n  \tcoalesce(\n\t\tnullif({_CLAIM}, ''),\n\t\t(nullif({_CLAIMS}, '')::jsonb ->> "
+        f"'sub')\n\t)::uuid\n$$",
         superuser=True,
     ),
     "the roles of a hosted project": own(
@@ -174,7 +175,8 @@ GAPS: Final[dict[str, Gap]] = {
     "a superuser of its own": own("create role boss superuser login", superuser=True),
     "many tables and functions": own(
         """do $$begin for n in 1..50 loop
-        execute format('create table public.t%s (id int primary key, note text); alter table public.t%s enable row level '
+        execute format('create table public.t%s (id int primary key, note text); alter table public.t%s enable
+        row level '
         'security; create policy p on public.t%s using (true); create index on public.t%s (note); '
         'create view public.v%s as select * from public.t%s; create function public.f%s() returns bigint '
         'language sql security definer as $f$select count(*) from public.t%s$f$', n, n, n, n, n, n, n, n);

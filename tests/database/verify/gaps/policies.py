@@ -95,7 +95,8 @@ GAPS: Final[dict[str, Gap]] = {
     "anonymous sign-ins change": weaker(f"drop {_NOTHING_CHANGED}"),
     "inactive accounts change": weaker(f"drop {_INACTIVE}"),
     "no policies at all": locked_out(
-        f"drop {_SEE}; drop {_CREATE}; drop {_RENAME}; drop {_NOTHING_CREATED}; drop {_NOTHING_CHANGED}; drop {_INACTIVE}"
+        f"drop {_SEE}; drop {_CREATE}; drop {_RENAME}; drop {_NOTHING_CREATED}; drop {_NOTHING_CHANGED}; drop "
+        f"{_INACTIVE}"
     ),
     "anonymous sign-ins create after all": weaker(f"alter {_NOTHING_CREATED} with check (true)"),
     "inactive accounts change after all": weaker(f"alter {_INACTIVE} with check (true)"),
@@ -129,7 +130,7 @@ GAPS: Final[dict[str, Gap]] = {
         f"create policy p {_ON} as restrictive for update to authenticated "
         "using (coalesce((select auth.jwt()) ->> 'aal', 'aal1') in ('aal1', 'aal2'))"
     ),
-    "off": reached(f"alter table public.user_accounts disable row level security"),
+    "off": reached("alter table public.user_accounts disable row level security"),
     "off for all tables": reached(
         "create table public.todos (); alter table public.user_accounts disable row level security; "
         "alter table public.todos disable row level security"

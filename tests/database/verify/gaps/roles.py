@@ -46,7 +46,8 @@ GAPS: Final[dict[str, Gap]] = {
         superuser=True,
     ),
     "the owner of auth.users to anon through another": reached(
-        "create role middle; grant usage on schema auth to middle; alter table auth.users owner to middle; create role outer_role in role middle; "
+        "create role middle; grant usage on schema auth to middle; alter table auth.users owner to middle; "
+        "create role outer_role in role middle; "
         "grant outer_role to anon with inherit true",
         superuser=True,
     ),
@@ -176,7 +177,8 @@ GAPS: Final[dict[str, Gap]] = {
         "alter role authenticator set session_replication_role = replica", superuser=True, levels="error warning"
     ),
     "no triggers in this database": weaker(
-        "do $$begin execute format('alter database %I set session_replication_role = replica', current_database()); end$$",
+        "do $$begin execute format('alter database %I set session_replication_role = replica', "
+        "current_database()); end$$",
         superuser=True,
         levels="error warning",
     ),

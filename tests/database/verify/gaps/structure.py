@@ -285,7 +285,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "the schema public, by its owner": locked_out(
         "drop schema public cascade; create schema public; grant usage on schema public to anon, authenticated, "
-        "service_role; alter default privileges in schema public grant all on tables to anon, authenticated, service_role",
+        "service_role; alter default privileges in schema public grant all on tables to anon, authenticated, "
+        "service_role",
         loses_rows=True,
     ),
     "no schema public": locked_out("drop schema public cascade", superuser=True, loses_rows=True),

@@ -1,4 +1,4 @@
-"""What the migrations rely on: the schema auth, owners, default privileges, event triggers, PostgreSQL's own objects."""
+"""What the migrations rely on: the schema auth, owners, default privileges, event triggers, PostgreSQL's objects."""
 
 from typing import Final
 
@@ -15,7 +15,8 @@ GAPS: Final[dict[str, Gap]] = {
         f"{_UID} $$select coalesce({_CLAIMS} -> 'user_metadata' ->> 'sub', {_CLAIMS} ->> 'sub')::uuid$$", superuser=True
     ),
     "auth.uid() by a header": contested(
-        f"{_UID} $$select coalesce(current_setting('request.headers', true)::json ->> 'x-user', {_CLAIMS} ->> 'sub')::uuid$$",
+        f"{_UID} $$select coalesce(current_setting('request.headers', true)::json ->> 'x-user', {_CLAIMS} ->> "
+        f"'sub')::uuid$$",
         superuser=True,
     ),
     "auth.uid() for requests without a user": reached(

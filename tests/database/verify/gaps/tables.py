@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, contested, locked_out, reached, undecidable, weaker
+from tests.database.verify.gap import CONTESTED, Gap, locked_out, reached, undecidable, weaker
 
 _LIKE = "(like public.user_accounts)"
 _INHERIT = "alter table public.user_accounts inherit"
@@ -85,7 +85,7 @@ GAPS: Final[dict[str, Gap]] = {
     "a child that can be truncated": reached(
         """create table public.child () inherits (public.user_accounts);
         alter table public.child enable row level security;
-        insert into public.child (user_id, account_name) values ('00000000-0000-4000-8000-00000000002b', 'In a child')"""
+        insert into public.child (user_id, account_name) values ('00000000-0000-4000-8000-00000000002b', 'Theirs')"""
     ),
     "inherits from a table in a schema that nobody can use": weaker(
         f"create schema hidden; create table hidden.parent {_LIKE}; {_INHERIT} hidden.parent",
@@ -237,7 +237,8 @@ GAPS: Final[dict[str, Gap]] = {
         only_person=True,
     ),
     "a foreign key of users to an open table": reached(
-        """create table public.tenants (id uuid primary key); grant delete on public.tenants to anon; insert into public.tenants select id from auth.users;
+        """create table public.tenants (id uuid primary key); grant delete on public.tenants to anon; insert
+        into public.tenants select id from auth.users;
         alter table auth.users add constraint to_tenant foreign key (id) references public.tenants (id)
         on delete cascade""",
         superuser=True,
@@ -255,7 +256,8 @@ GAPS: Final[dict[str, Gap]] = {
         'create publication "all; changes" for table public.user_accounts'
     ),
     "a rule with a name to be quoted": reached(
-        """create table public."Odd Table" (id int); create rule "Odd; ""rule" as on insert to public."Odd Table" do also
+        """create table public."Odd Table" (id int); create rule "Odd; ""rule" as on insert
+        to public."Odd Table" do also
         update public.user_accounts set account_name = 'Reached'"""
     ),
     "a trigger with a name to be quoted": weaker(

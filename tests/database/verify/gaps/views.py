@@ -163,7 +163,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "a view that filters by the caller, read only": weaker(
         # what is pushed below the condition sees the other rows
-        f"create view public.v as {_ALL} where user_id = auth.uid(); {_CLOSED} grant select on public.v to authenticated",
+        f"create view public.v as {_ALL} where user_id = auth.uid(); {_CLOSED} grant select on public.v to "
+        f"authenticated",
         levels=CONTESTED,
     ),
     "a view of a role that row level security holds for": weaker(
@@ -226,7 +227,8 @@ GAPS: Final[dict[str, Gap]] = {
         'grant select on "Shop; drop"."All ""accounts""" to anon'
     ),
     "many views": reached(
-        "do $$begin for n in 1..20 loop execute format('create view public.v%s as select * from public.user_accounts', n); "
+        "do $$begin for n in 1..20 loop execute format('create view public.v%s as select * from "
+        "public.user_accounts', n); "
         "end loop; end$$"
     ),
     "a view granted with grant option": reached(
