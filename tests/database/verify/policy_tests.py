@@ -7,6 +7,7 @@ policy tests object to, and ends with 1 if it is anything.
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -32,38 +33,52 @@ def applies(gap: Gap, version: int) -> bool:
     return gap.effect in _EFFECTS and not (gap.only_person or gap.data_in_the_way) and version // 10000 >= gap.since
 
 
-def objections(
-    project: Project, name: str, database: psycopg.Connection, gap: Gap, expected: Expected, folder: Path
-) -> list[str]:
-    """What the policy tests find wrong in a database where a gap was opened and the script was run."""
-    with rolled_back(database):
-        apply(database, gap)
-        script = fix_script(verify(database, expected))
-    changes = folder / "changes.sql"
-    as_owner = "" if gap.superuser else "set local role postgres;"
-    changes.write_text(
-        f"{as_owner}\n{gap.sql};\nreset role;\nset local search_path to default;\n{body(script)}\n"
-        "set local search_path to default;\nset local tests.others_are_here = 'on';\n"
-        "set local session authorization postgres;\n"
-    )
-    outcomes = {
-        file.stem: tap.run(project.cluster, name, file, changes=[changes], role=SUPERUSER).failure for file in tap.FILES
-    }
-    return [f"{stem}: {failure}" for stem, failure in outcomes.items() if failure is not None]
+@dataclass(frozen=True)
+class PolicyTests:
+    """The policy tests, on one database."""
+
+    project: Project
+    name: str
+    database: psycopg.Connection
+    expected: Expected
+    folder: Path
+    """Where the changes are handed over to psql."""
+
+    def objections(self, gap: Gap) -> list[str]:
+        """What they find wrong where a gap was opened and the script was run; all is rolled back."""
+        with rolled_back(self.database):
+            apply(self.database, gap)
+            script = fix_script(verify(self.database, self.expected))
+        changes = self.folder / "changes.sql"
+        as_owner = "" if gap.superuser else "set local role postgres;"
+        changes.write_text(
+            f"{as_owner}\n{gap.sql};\nreset role;\nset local search_path to default;\n{body(script)}\n"
+            "set local search_path to default;\nset local tests.others_are_here = 'on';\n"
+            "set local session authorization postgres;\n"
+        )
+        outcomes = {
+            file.stem: tap.run(self.project.cluster, self.name, file, changes=[changes], role=SUPERUSER)
+            for file in tap.FILES
+        }
+        return [f"{stem}: {outcome.failure}" for stem, outcome in outcomes.items() if outcome.failure is not None]
 
 
 def _show_all(version: PostgresVersion, folder: Path) -> Iterator[str]:
     """Show each entry to the policy tests on one version; yields those that they object to."""
-    with run_project(folder / "state", version) as project, project.clone() as name:
-        with project.connect(name, SUPERUSER) as database:
-            database.execute(f"{LOGIN_ROLE} {HOSTED} {USERS}".encode())
-            expected = expected_state.expected(version)
-            for title, gap in ((f"{kind}: {title}", gap) for kind in KINDS for title, gap in KINDS[kind].items()):
-                if applies(gap, database.info.server_version):
-                    wrong = objections(project, name, database, gap, expected, folder)
-                    print(f"  {title}: {'; '.join(wrong) or 'passed'}", flush=True)
-                    if wrong:
-                        yield title
+    entries = [(f"{kind}: {title}", gap) for kind in KINDS for title, gap in KINDS[kind].items()]
+    with (
+        run_project(folder / "state", version) as project,
+        project.clone() as name,
+        project.connect(name, SUPERUSER) as database,
+    ):
+        database.execute(f"{LOGIN_ROLE} {HOSTED} {USERS}".encode())
+        shown = PolicyTests(project, name, database, expected_state.expected(version), folder)
+        for title, gap in entries:
+            if applies(gap, database.info.server_version):
+                wrong = shown.objections(gap)
+                print(f"  {title}: {'; '.join(wrong) or 'passed'}", flush=True)
+                if wrong:
+                    yield title
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """The script in use: piped into psql, and the policy tests on what it leaves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,10 @@ from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
 from tests.database.project import Project
-from tests.database.verify.gap import Gap
 from tests.database.verify.gaps import KINDS
 from tests.database.verify.judge import apply
 from tests.database.verify.oracle import HOSTED, USERS, observe
-from tests.database.verify.policy_tests import applies, objections
+from tests.database.verify.policy_tests import PolicyTests, applies
 
 # One of each kind: the policy tests take long. `make mutants` shows all entries to them.
 SAMPLE = (
@@ -33,27 +32,26 @@ SAMPLE = (
 
 
 @pytest.fixture
-def objected(
+def policy_tests(
     project: Project, hosted: str, database: psycopg.Connection, expected: Expected, tmp_path: Path
-) -> Callable[[Gap], list[str]]:
-    """What the policy tests find wrong after the script for a change."""
-    return lambda gap: objections(project, hosted, database, gap, expected, tmp_path)
+) -> PolicyTests:
+    return PolicyTests(project, hosted, database, expected, tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "name"), SAMPLE, ids=[": ".join(entry) for entry in SAMPLE])
 def test_the_policy_tests_pass_on_a_repaired_database(
-    objected: Callable[[Gap], list[str]], database: psycopg.Connection, kind: str, name: str
+    policy_tests: PolicyTests, database: psycopg.Connection, kind: str, name: str
 ) -> None:
     gap = KINDS[kind][name]
     assert applies(gap, database.info.server_version)
-    assert objected(gap) == []
+    assert policy_tests.objections(gap) == []
 
 
 def test_the_policy_tests_object_to_a_database_that_was_not_repaired(
-    objected: Callable[[Gap], list[str]], monkeypatch: pytest.MonkeyPatch
+    policy_tests: PolicyTests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.database.verify.policy_tests.fix_script", lambda _findings: "")
-    assert objected(KINDS["policies"]["all policies open"]) != []
+    assert policy_tests.objections(KINDS["policies"]["all policies open"]) != []
 
 
 @dataclass(frozen=True)

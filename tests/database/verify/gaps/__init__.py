@@ -5,6 +5,7 @@ from typing import Final
 
 from tests.database.verify.gap import Gap
 from tests.database.verify.gaps import (
+    combinations,
     functions,
     harmless,
     policies,
@@ -25,5 +26,6 @@ KINDS: Final[Mapping[str, Mapping[str, Gap]]] = {
     "structure": structure.GAPS,
     "roles": roles.GAPS,
     "surroundings": surroundings.GAPS,
+    "combinations": combinations.GAPS,
     "harmless": harmless.GAPS,
 }
