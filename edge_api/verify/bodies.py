@@ -68,9 +68,8 @@ def _unquote(name: str | None) -> str:
 def mentions(text: str) -> tuple[Mention, ...]:
     """The relations that a text names where SQL expects one."""
     plain = _plain(text)
-    callers = [
-        name for name in _CALLER.findall(plain) if len(re.findall(rf"\b{re.escape(name)}\s*:?=[^=]", plain)) <= 1
-    ]
+    again = r"(?:;|\b(?:begin|then|else|loop))\s*{0}\s*:?=|\b{0}\s*:=|\binto\s+(?:strict\s+)?{0}\b"
+    callers = [name for name in _CALLER.findall(plain) if not re.search(again.format(re.escape(name)), plain)]
     return tuple(_mentions(plain, callers))
 
 

@@ -11,8 +11,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from edge_api.embedded.processes import StackError
 from edge_api.migrations import Migration, MigrationsError
 from edge_api.verify import Finding, expected, fix_script, history, verify
-from edge_api.verify.findings import LEVELS, Level
-from edge_api.verify.report import FORMATS, count, printable
+from edge_api.verify.findings import LEVELS, Level, printable
+from edge_api.verify.report import FORMATS, count
 
 _CONNECT_SECONDS: Final = 10
 # Reading takes less than a second; what takes longer waits for somebody.

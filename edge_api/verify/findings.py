@@ -1,6 +1,7 @@
 """What `edge-api verify` reports, and the script that fixes it."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -65,7 +66,7 @@ class Finding:
 
 def fix_script(findings: Sequence[Finding]) -> str:
     """The fixes of all findings as one transaction, to be reviewed and run by the database's owner."""
-    statements = dict.fromkeys(statement for finding in findings for statement in finding.fix)
+    statements = dict.fromkeys(runnable(statement) for finding in findings for statement in finding.fix)
     if not statements:
         return ""
     return "\n".join(
@@ -79,6 +80,30 @@ def fix_script(findings: Sequence[Finding]) -> str:
             "",
         ]
     )
+
+
+def _escape(character: str) -> str:
+    """Controls, formats such as bidirectional ones, separators of lines, surrogates and unassigned characters."""
+    if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+        return character
+    return f"\\{ord(character):04x}" if ord(character) < 0x10000 else f"\\+{ord(character):06x}"
+
+
+def printable(text: str) -> str:
+    """One line, in which whoever named an object can neither fake a line nor reorder or paint one."""
+    return "".join(" " if character in "\n\t" else _escape(character) for character in text)
+
+
+def runnable(statement: str) -> str:
+    """The same statement with names that are printable, in the form U&"..." where they need it."""
+
+    def name(quoted: re.Match[str]) -> str:
+        escaped = "".join(map(_escape, quoted[0].replace("\\", "\\\\")))
+        return f"U&{escaped}" if escaped.count("\\") > 2 * quoted[0].count("\\") else quoted[0]
+
+    # the text of a function or a comment is the migrations' own
+    own = re.match(r"create or replace|comment on", statement, re.IGNORECASE)
+    return statement if own else re.sub(r'"(?:[^"]|"")*"', name, statement)
 
 
 def _guarded(statement: str) -> str:

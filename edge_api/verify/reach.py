@@ -78,7 +78,7 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
     found: dict[_Cut, list[_Leak]] = {}
     while True:
         leaks = sorted(
-            (leak for leak in search.leaks() if not found.keys() & set(leak.cuts)),
+            (leak for leak in search.leaks() if leak.cuts and leak.cuts[0] not in found),
             key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].kind != "table", len(leak.path)),
         )
         if not leaks:

@@ -2,14 +2,13 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from edge_api import __version__
 from edge_api.migrations import Migration
-from edge_api.verify.findings import LEVELS, Finding
+from edge_api.verify.findings import LEVELS, Finding, printable, runnable
 
 # https://docs.oasis-open.org/sarif/sarif/v2.1.0/
 _SARIF_VERSION: Final = "2.1.0"
@@ -31,27 +30,6 @@ def count(findings: Sequence[Finding]) -> str:
     return ", ".join(parts) or "no finding"
 
 
-def printable(text: str) -> str:
-    """One line, in which whoever named an object can neither fake a line nor reorder or paint one.
-
-    Escaped are controls, formats such as bidirectional ones, separators of lines, surrogates and unassigned characters.
-    """
-    return "".join(
-        character
-        if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-        # the white space of SQL is just that
-        else " "
-        if character in "\n\t"
-        else f"\\u{ord(character):04x}"
-        for character in text
-    )
-
-
-def _escaped_sql(statement: str) -> str:
-    """The same statement on one line; what it would not be the same without is left to --fix-sql."""
-    return printable(re.sub(r"\s*\n\s*", " ", statement))
-
-
 def text(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
     """A line for each finding; below it, indented, what a person has to decide and each statement of the fix."""
     lines = []
@@ -59,7 +37,7 @@ def text(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
         lines.append(printable(f"{finding.level}: {finding.subject}: {finding.message}"))
         if finding.advice:
             lines.append(printable(f"    decide: {finding.advice}"))
-        lines += [f"    fix: {_escaped_sql(statement)};" for statement in finding.fix]
+        lines += [f"    fix: {printable(runnable(statement))};" for statement in finding.fix]
     return "\n".join(lines)
 
 
