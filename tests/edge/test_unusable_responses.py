@@ -74,6 +74,12 @@ def test_an_unusable_response_is_502(edge: Edge, fault: str) -> None:
     assert received == 1
 
 
+@pytest.mark.parametrize("kind", CALLS)
+def test_an_empty_body_is_not_an_empty_list(edge: Edge, kind: str) -> None:
+    response, _ = edge.with_fault(CALLS[kind], responding(200, b""))
+    assert_problem(response, 502, "bad_upstream")
+
+
 # Some are other types that could be taken for the right ones with some good will.
 WRONG: Final[dict[str, tuple[object, ...]]] = {
     "id": (None, 1, 1.5, True, "", "kilroy", [ACCOUNT_ID], {}),
