@@ -156,17 +156,17 @@ AMBIGUOUS: dict[str, tuple[tuple[bytes, ...], bytes]] = {
 
 @pytest.mark.parametrize("kind", AMBIGUOUS)
 def test_a_smuggled_request_never_responds_to_another_client(
-    front: Front, owner: User, other_user: User, kind: str
+    front: Front, owner: User, second_owner: User, kind: str
 ) -> None:
     fields, before = AMBIGUOUS[kind]
-    headers = {"Authorization": f"Bearer {other_user.token}"}
+    headers = {"Authorization": f"Bearer {second_owner.token}"}
     with front.client(headers=headers) as victim, Connection(front) as attacker:
         assert victim.get(ACCOUNTS).status_code == 200  # its connection is open before
         attacker.send(request(owner.token, b"POST", LIST + b"/get-or-create", *fields, body=before + _smuggled(owner)))
         for number in range(4):
             response = victim.get(ACCOUNTS, headers={"X-Request-ID": f"the-victims-{number}"})
             assert response.headers["X-Request-ID"] == f"the-victims-{number}"
-            assert [account["user_id"] for account in response.json()["accounts"]] == [str(other_user.id)]
+            assert [account["user_id"] for account in response.json()["accounts"]] == [str(second_owner.id)]
         if kind != WAITED_FOR:
             assert attacker.response().status in {200, 400, 413, 415, 422, 501}
 

@@ -161,15 +161,15 @@ ID_FORMS: dict[str, Callable[[UUID], str]] = {
 
 @pytest.mark.parametrize("kind", ID_FORMS)
 def test_an_id_in_another_form_is_ones_own_account_or_nothing(
-    stack: Stack, owner: User, other_user: User, kind: str
+    stack: Stack, owner: User, second_owner: User, kind: str
 ) -> None:
     write = ID_FORMS[kind]
-    before = [stored_accounts(stack, user.id) for user in (owner, other_user)]
+    before = [stored_accounts(stack, user.id) for user in (owner, second_owner)]
     mine = account_id(owner)
     for method, account, outcomes in (
         ("GET", mine, {200, 404, 422}),
-        ("GET", account_id(other_user), {404, 422}),
-        ("PATCH", account_id(other_user), {404, 422}),
+        ("GET", account_id(second_owner), {404, 422}),
+        ("PATCH", account_id(second_owner), {404, 422}),
     ):
         response = owner.api.request(method, f"{ACCOUNTS}/{write(account)}", content=MINE, headers=JSON)
         assert response.status_code in outcomes
@@ -177,4 +177,4 @@ def test_an_id_in_another_form_is_ones_own_account_or_nothing(
             assert UUID(response.json()["id"]) == mine
         else:
             assert_problem(response, response.status_code, response.json()["code"], *secrets_of(stack, owner))
-    assert [stored_accounts(stack, user.id) for user in (owner, other_user)] == before
+    assert [stored_accounts(stack, user.id) for user in (owner, second_owner)] == before
