@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import traceback
-from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 from select import PIPE_BUF
 from typing import Any, Final
@@ -58,61 +57,57 @@ def _json(event: EventDict, **options: Any) -> str:  # noqa: ANN401 - orjson's
     return orjson.dumps(event, **options).decode()
 
 
-class _Lines(QueueHandler):
-    """A bounded queue of lines: structlog calls `msg`, libraries' records come through `emit`."""
+class _Output(logging.Handler):
+    """Standard output, written by a thread: no request waits for it, and lines that find no room are counted.
+
+    structlog calls `msg`; libraries' records come through `emit`.
+    """
 
     def __init__(self) -> None:
-        self.lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
-        self.dropped = 0
-        super().__init__(self.lines)
+        super().__init__()
+        self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._dropped = self._lost = self._reported = 0
+        threading.Thread(target=self._run, daemon=True).start()
 
     def msg(self, line: str) -> None:
-        """Queue a line."""
-        self.enqueue(logging.makeLogRecord({"msg": line}))
+        """Queue a line without waiting."""
+        if self._lines.qsize() < _MAX_QUEUED_LINES:
+            self._lines.put(line)
+        else:
+            self._dropped += 1
 
     debug = info = warning = error = critical = msg
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Format a library's record in the thread that has its context."""
-        return logging.makeLogRecord({"msg": self.format(record)})
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Queue a record without waiting, or count it as dropped."""
-        if self.lines.qsize() < _MAX_QUEUED_LINES:
-            self.lines.put(record)
-        else:
-            self.dropped += 1
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a library's record."""
+        try:
+            self.msg(self.format(record))
+        except Exception:
+            self.handleError(record)
 
     def flush(self) -> None:
         """Wait until all lines are written, for some seconds at most: standard output may be blocked."""
         written = threading.Event()
-        self.lines.put(logging.makeLogRecord({"msg": written}))
+        self._lines.put(written)
         written.wait(_FLUSH_SECONDS)
 
-
-class _Writer(QueueListener):
-    """Writes queued lines past Python's buffers, which would wait at exit for a blocked write."""
-
-    def __init__(self, queued: _Lines) -> None:
-        super().__init__(queued.lines)
-        self._queued = queued
-        self._lost = self._reported = 0
-
-    def handle(self, record: logging.LogRecord) -> None:
-        """Write a record and those queued with it: waking up for each would slow down the event loop's thread."""
-        time.sleep(_GATHER_SECONDS)
-        batch: list[bytes] = []
-        for each in (record, *(self._queued.lines.get() for _ in range(self._queued.lines.qsize()))):
-            if isinstance(each.msg, threading.Event):
-                self._write(batch)
-                each.msg.set()
-            else:
-                batch.append(f"{each.msg}\n".encode(errors="backslashreplace"))
-                if sum(map(len, batch)) > PIPE_BUF // 2:  # workers' lines do not mix within PIPE_BUF (POSIX, write)
+    def _run(self) -> None:
+        while True:
+            batch: list[bytes] = []
+            first = self._lines.get()
+            time.sleep(_GATHER_SECONDS)  # waking up for each line would slow down the event loop's thread
+            for line in (first, *(self._lines.get() for _ in range(self._lines.qsize()))):
+                if isinstance(line, threading.Event):
                     self._write(batch)
-        self._write(batch)
+                    line.set()
+                else:
+                    batch.append(f"{line}\n".encode(errors="backslashreplace"))
+                    if sum(map(len, batch)) > PIPE_BUF // 2:  # workers' lines do not mix within PIPE_BUF (POSIX, write)
+                        self._write(batch)
+            self._write(batch)
 
     def _write(self, batch: list[bytes]) -> None:
+        """Write past Python's buffers, which would wait at exit for a blocked write."""
         data, count = b"".join(batch), len(batch)
         batch.clear()
         try:
@@ -121,8 +116,8 @@ class _Writer(QueueListener):
         except OSError:  # the disk is full, or the reader has gone
             self._lost += count
             return
-        dropped = self._queued.dropped + self._lost - self._reported
-        if dropped and self._queued.lines.qsize() < _MAX_QUEUED_LINES // 2:  # else it might be dropped as well
+        dropped = self._dropped + self._lost - self._reported
+        if dropped and self._lines.qsize() < _MAX_QUEUED_LINES // 2:  # else the report might be dropped as well
             self._reported += dropped
             logger.warning("log lines dropped", dropped=dropped)
 
@@ -135,7 +130,7 @@ def configure(*, level: str, log_format: str | None) -> None:
         log_format: `json`, `console` for coloured lines, or None for `console` at a terminal and else `json`.
     """
     root = logging.getLogger()
-    if any(isinstance(handler, _Lines) for handler in root.handlers):
+    if any(isinstance(handler, _Output) for handler in root.handlers):
         return
     for_people = os.isatty(_STANDARD_OUTPUT) if log_format is None else log_format == "console"
     shared: list[Processor] = [
@@ -147,14 +142,14 @@ def configure(*, level: str, log_format: str | None) -> None:
     renderer: Processor = (
         structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(serializer=_json)
     )
-    lines, minimum = _Lines(), logging.getLevelNamesMapping()[level.upper()]
+    output, minimum = _Output(), logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
-        logger_factory=lambda *_: lines,
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
-    lines.setFormatter(  # the libraries' logging, into the same stream and form
+    output.setFormatter(  # the libraries' logging, into the same stream and form
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_words, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -164,8 +159,7 @@ def configure(*, level: str, log_format: str | None) -> None:
     # unused here, and slow: https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # a line that cannot be formatted is lost, instead of printed with its arguments
-    logging.basicConfig(handlers=[lines], level=max(minimum, logging.INFO), force=True)
-    _Writer(lines).start()
+    logging.basicConfig(handlers=[output], level=max(minimum, logging.INFO), force=True)
 
 
 def flush() -> None:

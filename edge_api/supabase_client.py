@@ -93,7 +93,8 @@ class Supabase:
             data = await self._call(function, params, user, request_id)
             rows = function.returns.validate_python([data] if function.is_single else data)
             differences = ["user_id" for row in rows if row.user_id != user.id]
-            differences += ["id" for row in rows if str(row.id) != params.get("account_id", str(row.id))]
+            if "account_id" in params:
+                differences += ["id" for row in rows if str(row.id) != params["account_id"]]
             if differences:
                 logger.error("Supabase responded with another row", function=function.name, differences=differences)
                 raise ApiError(Kind.BAD_UPSTREAM)
