@@ -13,7 +13,7 @@ endif
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1
 
-.PHONY: help dev check test types screenshots soak bench bench-sql lint format mutants lock reset clean
+.PHONY: help dev check test types screenshots soak bench bench-sql lint format mutants gaps lock reset clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ format: .venv/installed ## put the code into its standard form
 
 mutants: .venv/installed node_modules/installed ## weaken the database in every way, and see the policy tests notice (3 min)
 	@exec $(BIN)/python -m tests.database.mutants
+
+gaps: .venv/installed node_modules/installed ## open every gap of the catalogue, and see verify find and fix it (2 min)
+	@exec $(BIN)/python -m pytest tests/database/verify --all-gaps
 
 reset: .venv/installed ## wipe the data of `make dev`
 	@exec $(BIN)/python -m edge_api.local reset

@@ -33,7 +33,7 @@ SERVE: Final = [sys.executable, "-m", "edge_api.cli", "serve"]
 TWO_WORKERS: Final = "edge, 2 workers"
 # Those that are compared most stand side by side.
 NAMES: Final = ("noop", "raw", "edge", TWO_WORKERS, "shared", "per-request")
-# Of this candidate the first answers come after seconds where many wait, and two rounds say enough.
+# Of this candidate the first responses come after seconds where many wait, and two rounds say enough.
 _SLOW: Final = "per-request"
 _SLOW_SECONDS: Final = 4
 _SETTLE_SECONDS: Final = 0.1
@@ -65,7 +65,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Target:
-    """What is measured; `child` is the process that answers, where it is a candidate's own."""
+    """What is measured; `child` is the process that responses, where it is a candidate's own."""
 
     url: str
     project: Project
@@ -111,7 +111,7 @@ class Candidates:
         self._running = running
 
     def start(self, name: str, project: Project) -> Target:
-        """Start one, and wait until it answers."""
+        """Start one, and wait until it responses."""
         port = free_port()
         argv = SERVE if name.startswith("edge") else [sys.executable, "-m", "bench.candidates", name, str(port)]
         child = self._child(
@@ -128,7 +128,7 @@ class Candidates:
         return Target(url, project, child)
 
     def start_upstream(self) -> Project:
-        """Start an upstream that answers at once, of a project that these claims call."""
+        """Start an upstream that responses at once, of a project that these claims call."""
         port = free_port()
         self._child("upstream", [sys.executable, "-m", "bench.upstream", str(port)], port)
         expiry = {"iat": int(time.time()), "exp": int(time.time()) + 3600}
@@ -136,7 +136,7 @@ class Candidates:
         return Project(f"http://127.0.0.1:{port}", _PUBLISHABLE_KEY, token)
 
     def start_up(self, argv: list[str], port: int, **env: str) -> float:
-        """The seconds from the start of a server to its first answer."""
+        """The seconds from the start of a server to its first response."""
         since = time.perf_counter()
         child = self._child("start-up", argv, port, **env)
         try:
@@ -157,13 +157,13 @@ class Candidates:
 
 def sign_up(stack: local_stack.Stack) -> Project:
     """A real user of the real stack."""
-    answer = httpx.post(
+    response = httpx.post(
         f"{stack.supabase_url}/auth/v1/signup",
         headers={"apikey": stack.keys.publishable},
         json={"email": f"bench-{uuid4()}@example.com", "password": str(uuid4())},
     )
-    answer.raise_for_status()
-    return Project(stack.supabase_url, stack.keys.publishable, answer.json()["access_token"])
+    response.raise_for_status()
+    return Project(stack.supabase_url, stack.keys.publishable, response.json()["access_token"])
 
 
 def measure(targets: dict[str, Target], *, rounds: int, seconds: int, report: str) -> Results:
@@ -204,7 +204,7 @@ def memory_growth(candidates: Candidates, project: Project) -> dict[str, float]:
 
 
 def start_up(candidates: Candidates, project: Project, *, rounds: int) -> dict[str, float]:
-    """The median seconds from a server's start to its first answer."""
+    """The median seconds from a server's start to its first response."""
     taken: dict[str, list[float]] = {"edge-api serve": [], "a bare FastAPI app": []}
     settings = {"SUPABASE_URL": project.url, "SUPABASE_PUBLISHABLE_KEY": project.key}
     for _ in range(rounds):
@@ -268,17 +268,17 @@ def main() -> int:
         "instant upstream": _plain(instant),
         "embedded stack": _plain(embedded),
         "memory of a worker in MiB": memory,
-        "seconds from start to first answer": started,
+        "seconds from start to first response": started,
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "results.svg").write_text(picture(instant))
-    print("Against an upstream that answers at once\n")
+    print("Against an upstream that responses at once\n")
     print(table(instant))
     print("\nAgainst the embedded stack\n")
     print(table(embedded))
     print()
     print("Memory of a worker: " + ", ".join(f"{mib:.1f} MiB {when}" for when, mib in memory.items()))
-    print("First answer after: " + ", ".join(f"{seconds:.2f} s, {name}" for name, seconds in started.items()))
+    print("First response after: " + ", ".join(f"{seconds:.2f} s, {name}" for name, seconds in started.items()))
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
     return 0
 

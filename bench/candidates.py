@@ -49,9 +49,9 @@ def raw() -> FastAPI:
     async def get_or_create_account(request: Request, authorization: Authorization) -> GetOrCreateAccountResponse:
         session: aiohttp.ClientSession = request.state.session
         headers = {"apikey": _KEY, "Authorization": authorization, "Content-Type": "application/json"}
-        async with session.post(f"{_URL}/rest/v1/rpc/get_or_create_account", data=b"{}", headers=headers) as answer:
-            answer.raise_for_status()
-            (account,) = _ROWS.validate_json(await answer.read())
+        async with session.post(f"{_URL}/rest/v1/rpc/get_or_create_account", data=b"{}", headers=headers) as response:
+            response.raise_for_status()
+            (account,) = _ROWS.validate_json(await response.read())
         return GetOrCreateAccountResponse(account=account, created=account.created)
 
     return app

@@ -1,4 +1,4 @@
-"""A Supabase that answers every call at once with the same account: what is left is the cost of the wrapper.
+"""A Supabase that responses every call at once with the same account: what is left is the cost of the wrapper.
 
 python -m bench.upstream PORT
 """
@@ -16,11 +16,11 @@ _ACCOUNT: Final = (
 )
 
 
-def _answer(body: bytes) -> bytes:
+def _response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-_ROW: Final = _answer(b"[%b]" % _ACCOUNT)
+_ROW: Final = _response(b"[%b]" % _ACCOUNT)
 
 
 class _InstantProtocol(asyncio.Protocol):

@@ -75,14 +75,14 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
 
 
-def verify(output_format: str) -> int:
-    """Compare the database that DATABASE_URL names with what the migrations make."""
+def verify(arguments: argparse.Namespace) -> int:
+    """Verify the database that DATABASE_URL names."""
     try:
         from edge_api.verify import command  # noqa: PLC0415 - an extra, which `serve` does without
     except ImportError:
         print(f"edge-api: verify {_needs('verify')}", file=sys.stderr)
         return 2
-    return command.run(output_format)
+    return command.run(arguments.format, arguments.fail_on, fix_sql=arguments.fix_sql)
 
 
 def migrations(directory: Path | None) -> int:
@@ -118,16 +118,28 @@ def main() -> int:
     )
     verifying = commands.add_parser(
         "verify",
-        help="is the project's database still what the migrations make?",
-        description="Compare the database that DATABASE_URL names with what the migrations make, and say for each "
-        "difference what it means for the data's safety and how to mend it. Reads the catalogs alone; a role that may "
-        "log in is enough. Exit code: 0 no error, 1 an error among the differences, 2 could not compare.",
+        help="is the project's database still what the migrations create, and who reaches its rows?",
+        description="Compare the database that DATABASE_URL names with what the migrations create, follow each path "
+        "to its rows, and say what each finding means for the safety of the data and which SQL fixes it. Reads the "
+        "catalogs only; a role that may log in is enough. Exit code: 0 no finding of the level of --fail-on or "
+        "a graver one, 1 such a finding, 2 could not verify.",
     )
     verifying.add_argument(
         "--format",
         choices=("text", "json", "sarif"),
         default="text",
-        help="a line for each difference (text), or a document for programs; GitHub's code scanning takes sarif",
+        help="lines for people (text), or a document for programs; GitHub's code scanning takes sarif",
+    )
+    verifying.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "info"),
+        default="error",
+        help="the least level that makes the exit code 1 (error)",
+    )
+    verifying.add_argument(
+        "--fix-sql",
+        action="store_true",
+        help="print one script with the fixes of all findings, to review and run; it is not run",
     )
     migrating = commands.add_parser("migrations", help="list the migrations, or copy them into a project of yours")
     actions = migrating.add_subparsers(dest="action", required=True)
@@ -145,7 +157,7 @@ def main() -> int:
         case "migrations":
             return migrations(getattr(arguments, "directory", None))
         case "verify":
-            return verify(arguments.format)
+            return verify(arguments)
     return serve(check=arguments.check)
 
 

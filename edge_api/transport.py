@@ -94,8 +94,6 @@ class Transport(httpx.AsyncClient):
         status, content = await self.exchange(method, str(url), kwargs["headers"], kwargs.get("content") or b"")
         if not httpx.codes.is_success(status):
             raise from_upstream(status, error_code(content))
-        if not content:  # which the library would take for no rows
-            raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.SUPABASE_UNREACHABLE)
         return _Response(content)
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:

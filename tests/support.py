@@ -18,14 +18,14 @@ from edge_api.supabase_client import Function
 from tests import target
 from tests.target import Target, signed
 
-__all__ = ["signed"]  # and all that is made here
+__all__ = ["signed"]  # and all that is created here
 
 # Nothing here speaks TLS, and reading the machine's certificates would cost each client 24 ms.
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 ACCOUNTS = "/api/accounts"
 GET_OR_CREATE = f"{ACCOUNTS}/get-or-create"
-NOBODYS_ID = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 # The SQL functions that the endpoints call.
 FUNCTIONS = tuple(value.name for value in vars(accounts).values() if isinstance(value, Function))
@@ -35,10 +35,10 @@ ENDPOINTS: tuple[tuple[str, str, dict[str, str] | None], ...] = (
     ("GET", ACCOUNTS, None),
     ("POST", ACCOUNTS, {"account_name": "Mine"}),
     ("POST", GET_OR_CREATE, None),
-    ("GET", f"{ACCOUNTS}/{NOBODYS_ID}", None),
-    ("PATCH", f"{ACCOUNTS}/{NOBODYS_ID}", {"account_name": "Mine"}),
+    ("GET", f"{ACCOUNTS}/{UNKNOWN_ID}", None),
+    ("PATCH", f"{ACCOUNTS}/{UNKNOWN_ID}", {"account_name": "Mine"}),
 )
-ENDPOINT_NAMES = [f"{method} {path.replace(NOBODYS_ID, '{id}')}" for method, path, _ in ENDPOINTS]
+ENDPOINT_NAMES = [f"{method} {path.replace(UNKNOWN_ID, '{id}')}" for method, path, _ in ENDPOINTS]
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def sign_up(stack: Stack, api: httpx.Client) -> User:
     if isinstance(stack, Target):
         session = stack.sign_up(email, password)
     else:
-        answer = httpx.post(
+        response = httpx.post(
             f"{stack.supabase_url}/auth/v1/signup",
             headers={"apikey": stack.keys.publishable},
             json={"email": email, "password": password},
             verify=NO_CERTIFICATES,
         )
-        session = answer.raise_for_status().json()
+        session = response.raise_for_status().json()
     api.headers["Authorization"] = f"Bearer {session['access_token']}"
     return User(UUID(session["user"]["id"]), email, password, session["access_token"], api)
 

@@ -127,7 +127,7 @@ class Target(Stack):
     auth: httpx.Client
     has_auth: bool
     has_admin: bool
-    made: list[UUID] = field(default_factory=list)
+    created: list[UUID] = field(default_factory=list)
 
     def settings(self) -> dict[str, str]:
         """What a client needs to know, as environment variables."""
@@ -148,14 +148,14 @@ class Target(Stack):
             with self.cluster.connect(MIGRATOR) as connection:
                 connection.execute("insert into auth.users (id, email) values (%s, %s)", [user_id, email])
         elif self.has_admin:
-            made = self._auth("POST", "admin/users", as_admin=True, json={**credentials, "email_confirm": True})
-            user_id = made.json()["id"]
+            created = self._auth("POST", "admin/users", as_admin=True, json={**credentials, "email_confirm": True})
+            user_id = created.json()["id"]
         else:
             session = self._auth("POST", "signup", json=credentials).json()
             if "access_token" not in session:
                 pytest.fail("the project wants e-mail addresses confirmed: set SUPABASE_SECRET_KEY")
             user_id = session["user"]["id"]
-        self.made.append(UUID(user_id))
+        self.created.append(UUID(user_id))
         if self.has_auth and not self.has_admin:
             return dict(session)
         if self.has_auth and not self.keys.jwt_secret:
@@ -184,31 +184,31 @@ class Target(Stack):
             with self.cluster.connect(MIGRATOR) as connection:
                 query = "select * from public.user_accounts where user_id = %s"
                 return connection.execute(query, [user_id]).fetchall()
-        answer = httpx.get(
+        response = httpx.get(
             f"{self.supabase_url}/rest/v1/user_accounts?user_id=eq.{user_id}",
             headers=as_key(self.keys.secret),
             timeout=_SECONDS,
         )
-        rows = answer.raise_for_status().json()
+        rows = response.raise_for_status().json()
         return [tuple(UserAccountResponse.model_validate(row).model_dump().values()) for row in rows]
 
     def remove_users(self) -> None:
-        """Remove the users that were made, and their accounts with them."""
+        """Remove the users that were created, and their accounts with them."""
         if self.has_admin:
-            for user_id in self.made:
+            for user_id in self.created:
                 self._auth("DELETE", f"admin/users/{user_id}", as_admin=True, fine=httpx.codes.NOT_FOUND)
         elif self.cluster.is_known:
             with self.cluster.connect(MIGRATOR) as connection:
-                connection.execute("delete from auth.users where id = any(%s)", [self.made])
-        self.made.clear()
+                connection.execute("delete from auth.users where id = any(%s)", [self.created])
+        self.created.clear()
 
     def _auth(
         self, method: str, path: str, *, as_admin: bool = False, fine: int = 0, json: object = None
     ) -> httpx.Response:
         headers = as_key(self.keys.secret) if as_admin else {"apikey": self.keys.publishable}
         url = f"{self.supabase_url}/auth/v1/{path}"
-        answer = self.auth.request(method, url, headers=headers, json=json)
-        return answer if answer.status_code == fine else answer.raise_for_status()
+        response = self.auth.request(method, url, headers=headers, json=json)
+        return response if response.status_code == fine else response.raise_for_status()
 
 
 def forget(cluster: Cluster, user_id: UUID) -> bool:
@@ -221,13 +221,13 @@ def forget(cluster: Cluster, user_id: UUID) -> bool:
 def _is_in_use(secret: str, url: str, publishable_key: str) -> bool:
     """Whether the project accepts tokens that are signed with it: some do beside their asymmetric keys."""
     headers = {"apikey": publishable_key, "Authorization": f"Bearer {_token({}, secret)}"}
-    answer = httpx.get(f"{url}/rest/v1/user_accounts?limit=0", headers=headers, timeout=_SECONDS)
-    return answer.status_code != httpx.codes.UNAUTHORIZED
+    response = httpx.get(f"{url}/rest/v1/user_accounts?limit=0", headers=headers, timeout=_SECONDS)
+    return response.status_code != httpx.codes.UNAUTHORIZED
 
 
 @contextmanager
 def named(state: Path) -> Iterator[Target]:
-    """The project that the environment names, until the end; then without the users who were made in it."""
+    """The project that the environment names, until the end; then without the users who were created in it."""
     url = os.environ["SUPABASE_URL"].rstrip("/")
     keys = Keys(
         jwt_secret=os.environ.get("SUPABASE_JWT_SECRET", ""),
@@ -235,13 +235,13 @@ def named(state: Path) -> Iterator[Target]:
         secret=os.environ.get("SUPABASE_SECRET_KEY", ""),
     )
 
-    def auth_answers(path: str, headers: Mapping[str, str]) -> bool:
+    def auth_responses(path: str, headers: Mapping[str, str]) -> bool:
         return httpx.get(f"{url}/auth/v1/{path}", headers=headers, timeout=_SECONDS).is_success
 
     if keys.jwt_secret and not _is_in_use(keys.jwt_secret, url, keys.publishable):
         keys = replace(keys, jwt_secret="")
-    has_auth = auth_answers("health", {"apikey": keys.publishable})
-    has_admin = has_auth and bool(keys.secret) and auth_answers("admin/users?per_page=1", as_key(keys.secret))
+    has_auth = auth_responses("health", {"apikey": keys.publishable})
+    has_admin = has_auth and bool(keys.secret) and auth_responses("admin/users?per_page=1", as_key(keys.secret))
     with ExitStack() as running:
         port = free_port()
         api = local_stack.start_api(state, url, keys.publishable, port)

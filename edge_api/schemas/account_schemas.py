@@ -1,10 +1,12 @@
 """Accounts as they enter and leave the API."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -13,19 +15,27 @@ from pydantic import (
     StrictBool,
     StringConstraints,
 )
+from pydantic_core import PydanticCustomError
 
 # Mirrors, to fail early, the constraints user_accounts_account_name_*, which decide.
+_NAME: Final = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+_NAME_IN_WORDS: Final = "no control characters, no white space at either end"
+
+
+def _check_characters(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise PydanticCustomError("string_characters", f"String should have {_NAME_IN_WORDS}")
+    return name
+
+
 AccountName = Annotated[
     str,
-    StringConstraints(
-        strict=True,
-        min_length=1,
-        max_length=255,
-        pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
-    ),
+    StringConstraints(strict=True, min_length=1, max_length=255),
+    AfterValidator(_check_characters),
     Field(
-        description="1 to 255 characters, no control characters, no white space at either end.",
+        description=f"1 to 255 characters, {_NAME_IN_WORDS}.",
         examples=["My Alpaca Account"],
+        json_schema_extra={"pattern": _NAME},
     ),
 ]
 

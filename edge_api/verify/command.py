@@ -6,95 +6,110 @@ import time
 from typing import Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from edge_api.embedded.processes import StackError
-from edge_api.migrations import MigrationsError
-from edge_api.verify import catalog, wanted
-from edge_api.verify.compare import Finding, Level, compare, compare_migrations
+from edge_api.migrations import Migration, MigrationsError
+from edge_api.verify import Finding, expected, fix_script, history, verify
+from edge_api.verify.findings import LEVELS, Level, printable
 from edge_api.verify.report import FORMATS, count
 
 _CONNECT_SECONDS: Final = 10
+# Reading takes less than a second; what takes longer waits for somebody.
+_STATEMENT_SECONDS: Final = 30
+_LOCK_SECONDS: Final = 5
 _OLDEST: Final = 150_000  # PostgreSQL 15: views with security_invoker
+# What other clients take in an address and libpq does not know.
+_OF_OTHER_CLIENTS: Final = {
+    "pgbouncer",
+    "connection_limit",
+    "pool_timeout",
+    "pool_mode",
+    "schema",
+    "supa",
+    "prepareThreshold",
+}
 
 
 class _CannotVerifyError(Exception):
-    """There is nothing to compare with: a line for a person."""
+    """The database cannot be verified: a line for a person."""
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
-def differences(connection: psycopg.Connection, state: wanted.Wanted) -> list[Finding]:
-    """How a database differs from what the migrations make. Inside a transaction, in which it only reads."""
-    applied = catalog.applied_migrations(connection, state.migrations)
-    return [
-        *compare(state.facts, catalog.read(connection, state.scope)),
-        *compare_migrations(state.migrations, applied),
-    ]
-
-
-def _is_understood(url: str) -> bool:
-    """Whether an address means what it looks like.
+def _address(url: str) -> str:
+    """An address as libpq takes it.
 
     Of a password with an unescaped @ or / libpq takes a part for the host, the port or the database, and names it in
     its error.
     """
+    url = url.strip()
+    if url[:1] in {"'", '"'} and url[-1:] == url[:1]:  # as a quoted line of an .env file that was not read by a shell
+        url = url[1:-1].strip()
+    url, _, parameters = url.partition("?")
+    known = [each for each in parameters.split("&") if each and each.partition("=")[0] not in _OF_OTHER_CLIENTS]
+    url = "?".join([url, "&".join(known)] if known else [url])
     try:
         parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return False
-    port = str(parts.get("port") or "")
-    return "@" not in f"{parts.get('host')}{parts.get('dbname')}" and (not port or port.replace(",", "").isdecimal())
-
-
-def _verify(url: str) -> tuple[list[Finding], wanted.Wanted]:
-    if not _is_understood(url):
+    except psycopg.ProgrammingError as error:
+        unknown = str(error).strip().splitlines()[0] if "URI query parameter" in str(error) and "@" in url else ""
         raise _CannotVerifyError(
-            "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as %40 "
-            "and / as %2F, or leave it to PGPASSWORD"
+            f"DATABASE_URL: {unknown}"
+            if unknown
+            else "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as "
+            "%40 and / as %2F, or leave it to PGPASSWORD"
+        ) from None
+    port = str(parts.get("port") or "")
+    if "@" in f"{parts.get('host')}{parts.get('dbname')}" or (port and not port.replace(",", "").isdecimal()):
+        raise _CannotVerifyError(
+            "DATABASE_URL cannot be understood: in a password, escape @ as %40 and / as %2F, or leave it to PGPASSWORD"
         )
+    return make_conninfo(url, connect_timeout=parts.get("connect_timeout") or _CONNECT_SECONDS)
+
+
+def _verify(url: str) -> tuple[list[Finding], tuple[Migration, ...]]:
     try:
         # no statement is prepared: behind a pooler, the next one could reach another session
         connection = psycopg.connect(
-            url,
-            connect_timeout=_CONNECT_SECONDS,
-            application_name="edge-api verify",
-            prepare_threshold=None,
-            autocommit=True,
+            _address(url), application_name="edge-api verify", prepare_threshold=None, autocommit=True
         )
     except psycopg.Error as error:
         raise _CannotVerifyError(f"the database cannot be reached: {_first_line(error)}") from None
     with connection:
         version = connection.info.server_version
         if version < _OLDEST:
-            raise _CannotVerifyError(
-                f"the server is PostgreSQL {version // 10000}; 15 is the oldest that is understood"
-            )
+            raise _CannotVerifyError(f"the server is PostgreSQL {version // 10000}; 15 is the oldest that is supported")
         if not connection.execute("select 1 from pg_catalog.pg_roles where rolname = 'authenticated'").fetchone():
             raise _CannotVerifyError("there is no role authenticated: this is not a Supabase project's database")
-        _say(f"connected to PostgreSQL {version // 10000}; making what the migrations make")
-        state = wanted.build(wanted.nearest_version(version))
+        _say(f"connected to PostgreSQL {version // 10000}; creating what the migrations create")
+        state = expected.expected(expected.nearest_version(version))
         _say("reading the catalogs")
-        with catalog.only_reading(connection):
-            findings = differences(connection, state)
-    return sorted(findings, key=lambda finding: list(Level).index(finding.level)), state
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute(f"set local statement_timeout = '{_STATEMENT_SECONDS}s'")
+            connection.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'")
+            if not history.is_readable(connection):
+                _say("this role may not read supabase_migrations.schema_migrations: which were applied is not compared")
+            return verify(connection, state), state.migrations
 
 
 def _first_line(error: Exception) -> str:
-    """What libpq says, which never holds a password."""
+    """What libpq says, which never has a password."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def run(output_format: str) -> int:
-    """Compare the database that DATABASE_URL names, and print what differs.
+def run(output_format: str, fail_on: Level, *, fix_sql: bool) -> int:
+    """Verify the database that DATABASE_URL names, and print the findings.
 
     Args:
         output_format: one of report.FORMATS.
+        fail_on: the least level that makes the exit code 1.
+        fix_sql: print the script that fixes them, instead of the findings.
 
     Returns:
-        The exit code: 0 without errors among the differences, 1 with, 2 if the two could not be compared.
+        The exit code: 0 without a finding of this level or a graver one, 1 with, 2 if it could not be verified.
     """
     url = os.environ.get("DATABASE_URL")
     if not url:
@@ -102,17 +117,23 @@ def run(output_format: str) -> int:
         return 2
     since = time.monotonic()
     try:
-        findings, state = _verify(url)
+        findings, migrations = _verify(url)
     except (_CannotVerifyError, MigrationsError, StackError) as error:
         _say(f"edge-api: {error}")
         if isinstance(error, StackError) and error.log_tail:
-            _say(error.log_tail)
+            print(error.log_tail, file=sys.stderr)
         return 2
     except psycopg.Error as error:
-        _say(f"edge-api: the database did not answer: {_first_line(error)}")
+        _say(f"edge-api: the database did not respond: {_first_line(error)}")
         return 2
-    report = FORMATS[output_format](findings, state.migrations)
+    except OSError as error:
+        _say(f"edge-api: PostgreSQL cannot be started here: {error}")
+        return 2
+    report = fix_script(findings) if fix_sql else FORMATS[output_format](findings, migrations)
     if report:
         print(report)
+    for finding in findings if fix_sql else ():
+        if finding.advice:
+            _say(f"not in the script: {finding.subject}: {finding.message}. {finding.advice}")
     _say(f"{count(findings)} ({time.monotonic() - since:.1f} s)")
-    return 1 if any(finding.level is Level.ERROR for finding in findings) else 0
+    return 1 if any(LEVELS.index(finding.level) <= LEVELS.index(fail_on) for finding in findings) else 0

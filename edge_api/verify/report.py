@@ -1,80 +1,65 @@
-"""Differences as text for people, as JSON for programs, and as SARIF for code scanning."""
+"""Findings as text for people, as JSON for programs, and as SARIF for code scanning."""
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from edge_api import __version__
 from edge_api.migrations import Migration
-from edge_api.verify.compare import RULES, Finding, Level
+from edge_api.verify.findings import LEVELS, Finding, printable, runnable
 
 # https://docs.oasis-open.org/sarif/sarif/v2.1.0/
 _SARIF_VERSION: Final = "2.1.0"
 _SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
-_SARIF_LEVELS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
+_RULES: Final = {
+    "drift": "An object is not what the migrations create.",
+    "reach": "There is a path to rows of a protected table past its policies.",
+    "surroundings": "What the migrations rest on is not as Supabase creates it.",
+}
 
 
 def count(findings: Sequence[Finding]) -> str:
     """How many there are of each level, in words."""
     parts = []
-    for level in Level:
-        number = sum(finding.level is level for finding in findings)
+    for level in LEVELS:
+        number = sum(finding.level == level for finding in findings)
         if number:
-            parts.append(f"{number} {level.value}{'s' if number > 1 and level is not Level.INFO else ''}")
-    return ", ".join(parts) or "no difference"
-
-
-def _line(finding: Finding) -> str:
-    return f"{finding.level.value}: {finding.object}: {finding.message}. Mend: {finding.mend}"
+            parts.append(f"{number} {level}{'s' if number > 1 and level != 'info' else ''}")
+    return ", ".join(parts) or "no finding"
 
 
 def text(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
-    """A line for each difference; nothing if there is none."""
-    # names come from the database: whoever made one must not paint the reader's terminal
-    return "\n".join(re.sub(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]", " ", _line(finding)) for finding in findings)
+    """A line for each finding; below it, indented, what a person has to decide and each statement of the fix."""
+    lines = []
+    for finding in findings:
+        lines.append(printable(f"{finding.level}: {finding.subject}: {finding.message}"))
+        if finding.advice:
+            lines.append(printable(f"    decide: {finding.advice}"))
+        lines += [f"    fix: {printable(runnable(statement))};" for statement in finding.fix]
+    return "\n".join(lines)
 
 
 def as_json(findings: Sequence[Finding], _migrations: Sequence[Migration]) -> str:
-    """One object: `version` of the package, `findings` with level, rule, object, message and mend each."""
-    return json.dumps(
-        {
-            "version": __version__,
-            "findings": [
-                {
-                    "level": finding.level.value,
-                    "rule": finding.rule,
-                    "object": finding.object,
-                    "message": finding.message,
-                    "mend": finding.mend,
-                }
-                for finding in findings
-            ],
-        },
-        indent=2,
-    )
+    """One object: `version` of the package, and `findings`."""
+    return json.dumps({"version": __version__, "findings": [asdict(finding) for finding in findings]}, indent=2)
 
 
-def _place(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
-    """Where the migrations last made an object, or what it hangs off: code scanning shows no result without a file."""
-    kind, _, named = finding.object.partition(" ")
-    if kind == "migration":
-        itself = [migration for migration in migrations if migration.name == named]
-        return _location(itself[0] if itself else migrations[-1], 1)
-    for name in re.findall(r'"[^"]+"|[\w.]+', named.partition(", ")[0]):
-        made = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(name)}(?![\w.])")
-        for migration in reversed(migrations if name != "on" else ()):
-            for number, line in enumerate(migration.sql.splitlines(), start=1):
-                if made.match(line):
-                    return _location(migration, number)
-        parent = name.rpartition(".")[0]
-        if "." in parent:  # a column: its table
-            return _place(replace(finding, object=f"table {parent}"), migrations)
-    return _location(migrations[-1], 1)
+def _places(finding: Finding, migrations: Sequence[Migration]) -> Iterator[tuple[Migration, int]]:
+    """Where the migrations create an object, or what it is part of: code scanning shows no result without a file."""
+    for name in re.findall(r'"[^"]+"|[\w.]+', finding.subject.partition(" ")[2]):
+        yield from ((migration, 1) for migration in migrations if migration.name == name)
+        for candidate in (name, name.rpartition(".")[0]):  # of a column, the table
+            created = re.compile(rf"\s*create\b.*(?<![\w.]){re.escape(candidate or name)}(?![\w.])")
+            for migration in migrations:
+                lines = enumerate(migration.sql.splitlines(), start=1)
+                yield from ((migration, number) for number, line in lines if name != "on" and created.match(line))
+    yield migrations[-1], 1
 
 
-def _location(migration: Migration, line: int) -> dict[str, Any]:
+def _location(finding: Finding, migrations: Sequence[Migration]) -> dict[str, Any]:
+    migration, line = next(_places(finding, migrations))
     return {
         "artifactLocation": {"uri": f"supabase/migrations/{migration.path.name}", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": line},
@@ -83,46 +68,35 @@ def _location(migration: Migration, line: int) -> dict[str, Any]:
 
 def sarif(findings: Sequence[Finding], migrations: Sequence[Migration]) -> str:
     """A SARIF log with one run."""
-    ids = list(RULES)
-    return json.dumps(
+    rules = [{"id": rule, "shortDescription": {"text": text}} for rule, text in _RULES.items()]
+    results = [
         {
-            "$schema": _SARIF_SCHEMA,
-            "version": _SARIF_VERSION,
-            "runs": [
+            "ruleId": finding.question,
+            "ruleIndex": list(_RULES).index(finding.question),
+            "level": "note" if finding.level == "info" else finding.level,
+            "message": {
+                "text": printable(
+                    ". ".join(
+                        [f"{finding.subject}: {finding.message}"]
+                        + ([f"Decide: {finding.advice}"] if finding.advice else [])
+                        + ([f"Fix: {'; '.join(finding.fix)}"] if finding.fix else [])
+                    )
+                )
+            },
+            "locations": [
                 {
-                    "tool": {
-                        "driver": {
-                            "name": "edge-api verify",
-                            "version": __version__,
-                            "rules": [
-                                {"id": rule, "shortDescription": {"text": description}}
-                                for rule, description in RULES.items()
-                            ],
-                        }
-                    },
-                    "columnKind": "unicodeCodePoints",
-                    "results": [
-                        {
-                            "ruleId": finding.rule,
-                            "ruleIndex": ids.index(finding.rule),
-                            "level": _SARIF_LEVELS[finding.level],
-                            "message": {"text": f"{finding.object}: {finding.message}. Mend: {finding.mend}"},
-                            "locations": [
-                                {
-                                    "physicalLocation": _place(finding, migrations),
-                                    "logicalLocations": [{"fullyQualifiedName": finding.object}],
-                                }
-                            ],
-                            # the same difference tomorrow is the same result
-                            "partialFingerprints": {"edgeApiVerify/v1": f"{finding.rule}:{finding.object}"},
-                        }
-                        for finding in findings
-                    ],
+                    "physicalLocation": _location(finding, migrations),
+                    "logicalLocations": [{"fullyQualifiedName": printable(finding.subject)}],
                 }
             ],
-        },
-        indent=2,
-    )
+            # the same finding tomorrow is the same result
+            "partialFingerprints": {"edgeApiVerify/v2": f"{finding.question}:{finding.subject}:{finding.message}"},
+        }
+        for finding in findings
+    ]
+    driver = {"name": "edge-api verify", "version": __version__, "rules": rules}
+    log = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return json.dumps({"$schema": _SARIF_SCHEMA, "version": _SARIF_VERSION, "runs": [log]}, indent=2)
 
 
 FORMATS: Final[dict[str, Callable[[Sequence[Finding], Sequence[Migration]], str]]] = {

@@ -10,8 +10,7 @@ import pytest
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify import command, wanted
-from edge_api.verify.compare import Finding
+from edge_api.verify import Expected, Finding, verify
 from tests.database.adopted import SHAPES, Shape
 from tests.database.project import Project
 
@@ -60,10 +59,10 @@ class Adoption:
     def rows(self, query: LiteralString) -> list[Any]:
         return self.connection.execute(query).fetchall()
 
-    def findings(self, expected: wanted.Wanted) -> list[Finding]:
+    def findings(self, expected: Expected) -> list[Finding]:
         """What `edge-api verify` reports."""
         with self.connection.transaction():
-            return command.differences(self.connection, expected)
+            return verify(self.connection, expected)
 
 
 def obstacles(done: subprocess.CompletedProcess[str]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_api.embedded.postgres import postgres_version
-from edge_api.verify import wanted
+from edge_api.verify import Expected
+from edge_api.verify.expected import expected as create_expected
 from tests.database.adopted import USERS
 from tests.database.adoption import Adoption
 from tests.database.project import REMOVE, Project, run_project
@@ -35,6 +36,6 @@ def adoption(project: Project, clone: str) -> Iterator[Adoption]:
 
 
 @pytest.fixture(scope="session")
-def expected(project: Project) -> wanted.Wanted:
-    with project.connect("template1") as connection:
-        return wanted.build(wanted.nearest_version(connection.info.server_version))
+def expected() -> Expected:
+    """What `edge-api verify` compares with."""
+    return create_expected(postgres_version(os.environ.get("EDGE_POSTGRES_VERSION")))

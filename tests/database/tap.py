@@ -42,10 +42,12 @@ class Outcome:
         return next(failed, self.complaint)
 
 
-def run(cluster: Cluster, database: str, file: Path, *, changes: Sequence[str | Path] = ()) -> Outcome:
+def run(
+    cluster: Cluster, database: str, file: Path, *, changes: Sequence[str | Path] = (), role: str = MIGRATOR
+) -> Outcome:
     """Run a file; with changes to the database before it, which are rolled back with all that the file does."""
     before = ("begin", *changes) if changes else ()
-    done = cluster.run_psql(file, role=MIGRATOR, database=database, seconds=60, before=before)
+    done = cluster.run_psql(file, role=role, database=database, seconds=60, before=before)
     assertions = tuple(
         Assertion(description or f"number {number}", passed=not failed)
         for failed, number, description in _RESULT.findall(done.stdout)

@@ -27,11 +27,11 @@ def test_of_20_first_calls_over_20_connections_exactly_one_makes_the_account(sta
         return row[0], row[1]
 
     with ThreadPoolExecutor(20) as threads:
-        answers = [future.result() for future in [threads.submit(first_call) for _ in range(20)]]
+        responses = [future.result() for future in [threads.submit(first_call) for _ in range(20)]]
 
-    assert sorted(created for _, created in answers) == [False] * 19 + [True]
+    assert sorted(created for _, created in responses) == [False] * 19 + [True]
     (row,) = stored_accounts(stack, user.id)
-    assert {account_id for account_id, _ in answers} == {row[0]}
+    assert {account_id for account_id, _ in responses} == {row[0]}
 
 
 def test_a_first_call_waits_for_one_that_is_under_way(stack: Stack, user: User, database: psycopg.Connection) -> None:
@@ -53,7 +53,7 @@ def test_a_first_call_waits_for_one_that_is_under_way(stack: Stack, user: User, 
         assert waiting.result(timeout=30) == ("Default Alpaca Account", True)
 
 
-def test_an_existing_account_is_answered_without_writing_or_locking(user: User, database: psycopg.Connection) -> None:
+def test_an_existing_account_is_returned_without_writing_or_locking(user: User, database: psycopg.Connection) -> None:
     user.api.post(GET_OR_CREATE)
     with acting_as(database, user.id):
         (before,) = database.execute("select pg_catalog.pg_current_xact_id_if_assigned()").fetchone() or ()

@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 from edge_api.embedded.packages import PROJECT
 from tests.database.project import Project
-from tests.support import NOBODYS_ID, acting_as
+from tests.support import UNKNOWN_ID, acting_as
 
 EXAMPLE: Final = PROJECT / "sql" / "examples" / "account_credentials.sql"
 ADD: Final = "select account_id from public.add_credential(%s, gen_random_uuid())"
@@ -98,12 +98,12 @@ def test_the_first_credential_makes_the_account_in_the_same_transaction(
     assert rows == [(account_id, user_id, "Default Alpaca Account", "Paper", True)]
 
 
-def test_adding_answers_the_whole_credential(database: psycopg.Connection, user_id: UUID) -> None:
+def test_adding_returns_the_whole_credential(database: psycopg.Connection, user_id: UUID) -> None:
     with acting_as(database, user_id):
-        answer = database.execute("select * from public.add_credential('Paper', %s)", [NOBODYS_ID]).fetchone()
-    assert answer == database.execute("select * from public.account_credentials").fetchone()
-    assert answer is not None
-    assert answer[2:4] == ("Paper", UUID(NOBODYS_ID))
+        response = database.execute("select * from public.add_credential('Paper', %s)", [UNKNOWN_ID]).fetchone()
+    assert response == database.execute("select * from public.account_credentials").fetchone()
+    assert response is not None
+    assert response[2:4] == ("Paper", UUID(UNKNOWN_ID))
 
 
 @pytest.mark.parametrize("label", ["", "x" * 101, " x", "x\u3000", "x\ty"])
@@ -154,9 +154,9 @@ def test_a_secret_belongs_to_one_credential_only(
 ) -> None:
     add = "select public.add_credential('Paper', %s)"
     with acting_as(database, user_id):
-        database.execute(add, [NOBODYS_ID])
+        database.execute(add, [UNKNOWN_ID])
     with pytest.raises(errors.UniqueViolation), acting_as(database, other_user_id):
-        database.execute(add, [NOBODYS_ID])
+        database.execute(add, [UNKNOWN_ID])
 
 
 def test_credentials_go_with_their_account(database: psycopg.Connection, user_id: UUID, other_user_id: UUID) -> None:
@@ -199,7 +199,7 @@ def test_a_refused_insert_does_not_tell_whether_the_account_or_the_label_is_ther
 ) -> None:
     account_id = add_credential(database, other_user_id, "Theirs")
     refusals = set()
-    for where in ([account_id, "Theirs"], [account_id, "New"], [NOBODYS_ID, "New"]):
+    for where in ([account_id, "Theirs"], [account_id, "New"], [UNKNOWN_ID, "New"]):
         with pytest.raises(errors.InsufficientPrivilege) as refusal, acting_as(database, user_id):
             database.execute(INSERT, where)
         refusals.add(str(refusal.value))
@@ -230,11 +230,11 @@ def test_a_caller_without_identity_sees_and_adds_nothing(database: psycopg.Conne
     [
         "select * from public.account_credentials",
         f"insert into public.account_credentials (account_id, label, vault_secret_id)"
-        f" values ('{NOBODYS_ID}', 'Paper', '{NOBODYS_ID}')",
+        f" values ('{UNKNOWN_ID}', 'Paper', '{UNKNOWN_ID}')",
         "update public.account_credentials set label = 'Live'",
         "delete from public.account_credentials",
         "truncate public.account_credentials",
-        f"select public.add_credential('Paper', '{NOBODYS_ID}')",
+        f"select public.add_credential('Paper', '{UNKNOWN_ID}')",
     ],
     ids=["select", "insert", "update", "delete", "truncate", "add_credential"],
 )
@@ -248,7 +248,7 @@ def test_anon_gets_nothing(database: psycopg.Connection, statement: str) -> None
     [
         "truncate public.account_credentials",
         "update public.account_credentials set label = 'Live'",
-        f"update public.account_credentials set account_id = '{NOBODYS_ID}'",
+        f"update public.account_credentials set account_id = '{UNKNOWN_ID}'",
     ],
     ids=["truncate", "update of the label", "update of the account"],
 )

@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from edge_api.embedded.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify import wanted
+from edge_api.verify import Expected
 from tests.database.adopted import Shape, user
 from tests.database.adoption import ADOPTED, SCRIPT, SIMPLE, Adoption, every_shape, obstacles, proposed_fixes, refusal
 
@@ -237,8 +237,8 @@ def test_what_would_fail_half_way_is_listed_before(adoption: Adoption, before: L
     assert adoption.dump() == dump
 
 
-def test_the_script_knows_every_name_of_the_migrations_functions(expected: wanted.Wanted) -> None:
-    public = [name.removeprefix("public.") for name in expected.scope.functions if name.startswith("public.")]
+def test_the_script_knows_every_name_of_the_migrations_functions(expected: Expected) -> None:
+    public = [name.removeprefix("public.") for name in expected.scope["functions"] if name.startswith("public.")]
     assert len(public) == 6
     assert [name for name in public if f"'{name}'" not in SCRIPT.read_text()] == []
 

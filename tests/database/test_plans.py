@@ -149,16 +149,16 @@ def test_a_session_that_kept_its_plans_takes_a_new_column_in(project: Project, c
             "insert into public.user_accounts (id, user_id, account_name) values (%s, %s, 'Mine')", [ACCOUNT, USER]
         )
 
-        def answer() -> dict[str, Any]:
+        def response() -> dict[str, Any]:
             with acting_as(connection, USER):
                 row = connection.execute(f"select to_jsonb(a) from public.{call} as a".encode()).fetchone()
             assert row is not None
-            answered: dict[str, Any] = row[0]
-            return answered
+            returned: dict[str, Any] = row[0]
+            return returned
 
         for _ in range(10):
-            before = answer()
+            before = response()
         connection.execute("alter table public.user_accounts add column nickname text not null default 'x'")
         changes = {} if call.startswith("get_or_create") else {"nickname": "x"}
-        after = answer()
+        after = response()
         assert {**after, "updated_at": 0} == {**before, **changes, "updated_at": 0}

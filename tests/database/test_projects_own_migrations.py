@@ -19,8 +19,7 @@ from edge_api.embedded.processes import StackError, on_free_port
 from edge_api.local.node import supabase
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
-from edge_api.verify import command, wanted
-from edge_api.verify.compare import Finding
+from edge_api.verify import Expected, Finding, verify
 from tests.database.project import Project
 
 pytestmark = pytest.mark.timeout(120)
@@ -73,9 +72,9 @@ class Folder:
     def recorded(self) -> list[str]:
         return [str(version) for (version,) in self.execute(f"select version from {HISTORY} order by version")]
 
-    def differences(self, state: wanted.Wanted) -> list[Finding]:
+    def findings(self, expected: Expected) -> list[Finding]:
         with self.project.connect(self.database) as connection, connection.transaction():
-            return command.differences(connection, state)
+            return verify(connection, expected)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +87,10 @@ def bare(state_folders: Callable[[], Path]) -> Iterator[tuple[Project, Path]]:
     server, _ = on_free_port(None, cluster.start)
     try:
         with cluster.connect(SUPERUSER) as connection:
-            connection.execute(files(wanted.__package__).joinpath("supabase.sql").read_bytes())
+            connection.execute(files("edge_api.verify").joinpath("supabase.sql").read_bytes())
         yield Project(cluster), state
     finally:
         server.stop(grace_seconds=2)
-
-
-@pytest.fixture(scope="module")
-def state(bare: tuple[Project, Path]) -> wanted.Wanted:
-    with bare[0].connect("template1", SUPERUSER) as connection:
-        return wanted.build(wanted.nearest_version(connection.info.server_version))
 
 
 @pytest.fixture
@@ -136,20 +129,19 @@ OLDER = {
     ],
 )
 def test_a_project_with_30_migrations_takes_ours_in_and_goes_on_with_its_own(
-    folder: Folder, state: wanted.Wanted, own: str, older: str
+    folder: Folder, expected: Expected, own: str, older: str
 ) -> None:
     write_own(folder, OWN[own])
     folder.supabase("db", "push")
     folder.execute(OLDER[older])
-    before = {finding.rule for finding in folder.differences(state)}
-    assert "migration-missing" in before
+    assert "migration user_accounts" in {finding.subject for finding in folder.findings(expected)}
 
     copied = folder.copy()
     assert (copied.returncode, copied.stderr) == (0, "")
     assert folder.files()[-len(NAMES) :] == [line.removeprefix("written: ") for line in copied.stdout.splitlines()]
     folder.supabase("db", "push")
     assert folder.recorded() == [name.partition("_")[0] for name in folder.files()]
-    assert folder.differences(state) == []
+    assert folder.findings(expected) == []
 
     every = folder.files()
     again = folder.copy()
@@ -159,11 +151,11 @@ def test_a_project_with_30_migrations_takes_ours_in_and_goes_on_with_its_own(
     write_own(folder, [str(int(folder.recorded()[-1]) + 1_00_00_00)])
     folder.supabase("db", "push")
     assert folder.execute("select to_regclass('public.own_" + folder.recorded()[-1] + "') is not null") == [(True,)]
-    assert folder.differences(state) == []
+    assert folder.findings(expected) == []
 
 
 def test_a_project_that_pushed_ours_first_fetches_them_and_goes_on_with_its_own(
-    folder: Folder, state: wanted.Wanted
+    folder: Folder, expected: Expected
 ) -> None:
     for migration in packaged():
         (folder.migrations / migration.path.name).write_text(migration.sql)
@@ -180,11 +172,11 @@ def test_a_project_that_pushed_ours_first_fetches_them_and_goes_on_with_its_own(
     copied = folder.copy()
     assert (copied.returncode, copied.stderr) == (0, "")
     assert copied.stdout.splitlines() == [f"unchanged: {migration.path.name}" for migration in packaged()]
-    assert folder.differences(state) == []
+    assert folder.findings(expected) == []
 
 
 def test_a_migration_recorded_from_files_with_other_line_endings_is_recognised(
-    folder: Folder, state: wanted.Wanted
+    folder: Folder, expected: Expected
 ) -> None:
     folder.copy()
     for path in folder.migrations.iterdir():
@@ -193,47 +185,51 @@ def test_a_migration_recorded_from_files_with_other_line_endings_is_recognised(
     assert folder.execute(f"select bool_and(array_to_string(statements, '') like E'%\\r\\n%') from {HISTORY}") == [
         (True,)
     ]
-    assert not [finding for finding in folder.differences(state) if finding.object.startswith("migration ")]
+    assert not [finding for finding in folder.findings(expected) if finding.subject.startswith("migration ")]
 
 
-def test_a_migration_recorded_without_being_applied_is_recognised(folder: Folder, state: wanted.Wanted) -> None:
+def test_a_migration_recorded_without_being_applied_is_recognised(folder: Folder, expected: Expected) -> None:
     """As after sql has been run by hand."""
     folder.copy()
     for path in sorted(folder.migrations.iterdir()):
         folder.execute(path.read_text())
         folder.supabase("migration", "repair", "--status", "applied", path.name.partition("_")[0])
-    assert folder.differences(state) == []
+    assert folder.findings(expected) == []
 
 
 RECORDED = [
-    ("nothing", "delete from {history}", ["migration-missing"]),
-    ("no table", "drop table {history}", ["migration-missing"]),
-    ("other versions", "update {history} set version = '1' || version", []),
-    ("no statements", "update {history} set version = '1' || version, statements = null", []),
-    ("empty statements", "update {history} set version = '1' || version, statements = '{{}}'", []),
-    ("no names", "update {history} set name = null", []),
-    ("empty names", "update {history} set name = '', statements = null", []),
-    ("neither", "update {history} set name = null, statements = null", []),
-    ("no columns", "alter table {history} drop column name, drop column statements", []),
-    ("the whole text", "update {history} set statements = array[array_to_string(statements, E';\\n\\n  ') || ';']", []),
-    ("neither, other versions", "update {history} set version = '1' || version, name = null", ["migration-missing"]),
-    ("another's version", "update {history} set name = 'theirs', statements = null", ["migration-missing"]),
-    ("one added", "update {history} set statements = statements || 'select 1'::text", ["migration-changed"]),
+    ("nothing", "delete from {history}", True),
+    ("no table", "drop table {history}", False),
+    ("other versions", "update {history} set version = '1' || version", False),
+    ("no statements", "update {history} set version = '1' || version, statements = null", False),
+    ("empty statements", "update {history} set version = '1' || version, statements = '{{}}'", False),
+    ("no names", "update {history} set name = null", False),
+    ("empty names", "update {history} set name = '', statements = null", False),
+    ("neither", "update {history} set name = null, statements = null", False),
+    ("no columns", "alter table {history} drop column name, drop column statements", False),
+    (
+        "the whole text",
+        "update {history} set statements = array[array_to_string(statements, E';\\n\\n  ') || ';']",
+        False,
+    ),
+    ("neither, other versions", "update {history} set version = '1' || version, name = null", True),
+    ("another's version", "update {history} set name = 'theirs', statements = null", True),
+    ("one added", "update {history} set statements = statements || 'select 1'::text", False),
     (
         "cut short",
         "update {history} set statements[cardinality(statements)] = left(statements[cardinality(statements)], -1)",
-        ["migration-changed"],
+        False,
     ),
-    ("no names, other", "update {history} set name = null, statements = '{{select 1}}'", ["migration-changed"]),
+    ("no names, other", "update {history} set name = null, statements = '{{select 1}}'", False),
     (
         "beside one of the project's own",
         "insert into {history} (version, name, statements) select '1' || version, name, '{{select 1}}' from {history}",
-        [],
+        False,
     ),
     (
         "none but the project's own",
         "insert into {history} (version, name, statements) values ('1', 'own', '{{select 1}}')",
-        [],
+        False,
     ),
 ]
 
@@ -244,29 +240,21 @@ def history(project: Project, clone: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-@pytest.fixture(scope="session")
-def pushed(project: Project) -> wanted.Wanted:
-    with project.connect("template1", SUPERUSER) as connection:
-        return wanted.build(wanted.nearest_version(connection.info.server_version))
-
-
-def test_what_was_recorded_says_which_are_missing_or_changed(
-    history: psycopg.Connection, pushed: wanted.Wanted
-) -> None:
-    expected, actual = {}, {}
-    for case, statement, rules in RECORDED:
+def test_what_was_recorded_says_which_are_missing(history: psycopg.Connection, expected: Expected) -> None:
+    right, actual = {}, {}
+    for case, statement, missing in RECORDED:
         with suppress(Rollback), history.transaction():
             history.execute(statement.format(history=HISTORY).encode())
-            expected[case] = [(rule, f"migration {name}") for name in NAMES for rule in rules]
-            actual[case] = [(finding.rule, finding.object) for finding in command.differences(history, pushed)]
+            right[case] = [f"migration {name}" for name in NAMES if missing]
+            actual[case] = [finding.subject for finding in verify(history, expected)]
             raise Rollback
-    assert actual == expected
+    assert actual == right
 
 
-def test_each_row_without_a_name_stands_for_its_own_version(history: psycopg.Connection, pushed: wanted.Wanted) -> None:
+def test_each_row_without_a_name_stands_for_its_own_version(history: psycopg.Connection, expected: Expected) -> None:
     with history.transaction() as rolled_back:
         history.execute(f"delete from {HISTORY} where name = '{NAMES[0]}'".encode())
         history.execute(f"update {HISTORY} set name = null, statements = null".encode())
-        (finding,) = command.differences(history, pushed)
-        assert (finding.rule, finding.object) == ("migration-missing", f"migration {NAMES[0]}")
+        (finding,) = verify(history, expected)
+        assert finding.subject == f"migration {NAMES[0]}"
         raise Rollback(rolled_back)

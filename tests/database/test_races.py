@@ -1,4 +1,4 @@
-"""Calls for one user at the same moment: each gets an answer that holds, or an error that it can act upon."""
+"""Calls for one user at the same moment: each gets a response that holds, or an error that it can act upon."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +54,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call answered and committed, or the SQLSTATE that it, or its commit, ended with."""
+    """What a call returned and committed, or the SQLSTATE that it, or its commit, ended with."""
 
     accounts: list[Account]
     sqlstate: str | None = None
@@ -146,7 +146,7 @@ def sqlstates(outcomes: Sequence[Outcome]) -> set[str]:
     return {outcome.sqlstate for outcome in outcomes if outcome.sqlstate is not None}
 
 
-def answers(outcomes: Sequence[Outcome]) -> list[Account]:
+def responses(outcomes: Sequence[Outcome]) -> list[Account]:
     return [account for outcome in outcomes for account in outcome.accounts]
 
 
@@ -157,9 +157,9 @@ def snapshots_first_every_other_time() -> Iterator[bool]:
 def assert_exactly_one_created(race: Race, user: UUID, outcomes: Sequence[Outcome]) -> None:
     """One call created the account, and all that succeeded returned it."""
     assert all(outcome.accounts for outcome in outcomes if outcome.succeeded)
-    (made,) = (account for account in answers(outcomes) if account.created)
-    assert race.stored(user) == [Account(made.id, user, made.name)]
-    assert {(account.id, account.name) for account in answers(outcomes)} == {(made.id, made.name)}
+    (created,) = (account for account in responses(outcomes) if account.created)
+    assert race.stored(user) == [Account(created.id, user, created.name)]
+    assert {(account.id, account.name) for account in responses(outcomes)} == {(created.id, created.name)}
 
 
 def test_of_first_calls_at_once_exactly_one_makes_the_account(race: Race) -> None:
@@ -215,7 +215,7 @@ def test_create_and_get_or_create_at_once_make_one_account(race: Race) -> None:
         assert_exactly_one_created(race, user, outcomes)
 
 
-def test_a_rename_while_the_user_is_deleted_answers_its_own_row_or_none(race: Race) -> None:
+def test_a_rename_while_the_user_is_deleted_returns_its_own_row_or_none(race: Race) -> None:
     for snapshots_first in snapshots_first_every_other_time():
         user = race.new_user(with_account=True)
         (before,) = race.stored(user)
@@ -231,7 +231,7 @@ def test_a_rename_while_the_user_is_deleted_answers_its_own_row_or_none(race: Ra
             assert race.stored(user) == []
         else:
             (after,) = race.stored(user)
-            assert after in (answers(renamed) or [before])
+            assert after in (responses(renamed) or [before])
 
 
 @pytest.mark.parametrize("with_account", [False, True], ids=["first-call", "later-call"])
@@ -248,9 +248,9 @@ def test_get_or_create_while_the_user_is_deleted_leaves_no_account_without_its_u
         assert sqlstates([deleted]) <= race.retryable
         assert sqlstates(called) <= {USER_IS_GONE, *race.retryable}
         assert all(outcome.accounts for outcome in called if outcome.succeeded)
-        assert len({account.id for account in [*before, *answers(called)]}) <= 1
-        makers = [account for account in answers(called) if account.created]
-        assert len(makers) == (1 if answers(called) and not with_account else 0)
+        assert len({account.id for account in [*before, *responses(called)]}) <= 1
+        makers = [account for account in responses(called) if account.created]
+        assert len(makers) == (1 if responses(called) and not with_account else 0)
         assert race.exists(user) is not deleted.succeeded
         if deleted.succeeded:
             assert race.stored(user) == []
@@ -268,29 +268,29 @@ def test_create_while_the_user_is_deleted_leaves_no_account_without_its_user(rac
 
         assert sqlstates([deleted]) <= race.retryable
         assert sqlstates(called) <= {EXISTS_ALREADY, USER_IS_GONE, *race.retryable}
-        assert len(answers(called)) <= 1
+        assert len(responses(called)) <= 1
         assert race.exists(user) is not deleted.succeeded
-        made = [Account(account.id, user, account.name) for account in answers(called)]
-        assert race.stored(user) == ([] if deleted.succeeded else made)
+        created = [Account(account.id, user, account.name) for account in responses(called)]
+        assert race.stored(user) == ([] if deleted.succeeded else created)
 
 
 def test_every_first_call_that_tries_again_gets_the_account(race: Race) -> None:
     for _ in range(ROUNDS):
         user = race.new_user()
         calls = [Call(GET_OR_CREATE, (FIRST_NAME,), user)] * CALLERS
-        answered: list[Account] = []
+        returned: list[Account] = []
         for _ in range(CALLERS):  # of those who try at once, one at least succeeds
             outcomes = race.run(calls, snapshots_first=False)
             assert sqlstates(outcomes) <= race.retryable
             assert any(outcome.succeeded for outcome in outcomes)
-            answered += answers(outcomes)
+            returned += responses(outcomes)
             calls = [call for call, outcome in zip(calls, outcomes, strict=True) if not outcome.succeeded]
             if not calls:
                 break
 
-        assert len(answered) == CALLERS
-        assert len({account.id for account in answered}) == 1
-        assert sum(account.created for account in answered) == 1
+        assert len(returned) == CALLERS
+        assert len({account.id for account in returned}) == 1
+        assert sum(account.created for account in returned) == 1
 
 
 def test_a_call_that_began_before_the_account_was_made_sees_it_at_once_or_when_it_tries_again(race: Race) -> None:

@@ -1,4 +1,4 @@
-"""What the database answers and what the Pydantic schemas expect: the same fields, of the same types."""
+"""What the database responses and what the Pydantic schemas expect: the same fields, of the same types."""
 
 import ast
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ TABLE: Final = "user_accounts"
 
 
 class Result(NamedTuple):
-    """What a function answers: a list or one object, of what."""
+    """What a function responses: a list or one object, of what."""
 
     row: type[BaseModel]
     is_list: bool
@@ -113,7 +113,7 @@ def differences_from_the_catalogs(connection: psycopg.Connection) -> list[str]:
         )
         said += differences(name, found, columns_of(expected.row, SQL_TYPES))
         if is_list is not expected.is_list:
-            said.append(f"{name} answers {'a list' if is_list else 'one object'}")
+            said.append(f"{name} responses {'a list' if is_list else 'one object'}")
     return said
 
 
@@ -204,7 +204,7 @@ def test_a_change_of_the_table_is_noticed(
         (
             "drop function public.list_accounts; create function public.list_accounts() returns public.user_accounts"
             " language plpgsql as 'begin return null; end'",
-            ["list_accounts answers one object"],
+            ["list_accounts responses one object"],
         ),
         ("drop function public.get_account", ["get_account is missing"]),
     ],

@@ -61,7 +61,7 @@ def test_each_package_of_each_lock_has_hashes_and_no_address() -> None:
 
 
 def test_what_package_lock_does_not_pin_is_told() -> None:
-    """Binaries for other machines, which a registry may not have had when the lock was made."""
+    """Binaries for other machines, which a registry may not have had when the lock was created."""
     packages = json.loads((PROJECT / "package-lock.json").read_text())["packages"]
     optional = {name for package in packages.values() for name in package.get("optionalDependencies", {})}
     pinned = {path.rpartition("node_modules/")[2] for path in packages}

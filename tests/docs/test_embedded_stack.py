@@ -21,8 +21,8 @@ def supabase(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def test_there_is_no_anonymous_sign_in(supabase: httpx.Client) -> None:
-    answer = supabase.post("/auth/v1/signup", json={})
-    assert (answer.status_code, answer.json()["error_code"]) == (422, "anonymous_provider_disabled")
+    response = supabase.post("/auth/v1/signup", json={})
+    assert (response.status_code, response.json()["error_code"]) == (422, "anonymous_provider_disabled")
 
 
 def test_there_is_no_admin_api(supabase: httpx.Client, stack: Stack) -> None:

@@ -13,8 +13,8 @@ import pytest
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
-from tests.edge.scripted import answering, scripted_upstream
-from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User
+from tests.edge.scripted import responding, scripted_upstream
+from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User
 
 PAGE = (PROJECT / "docs" / "embedding.md").read_text()
 MODULES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
@@ -95,12 +95,12 @@ def exercise(client: httpx.Client, prefix: str, user: User) -> None:
     }
 
 
-def problem(answer: httpx.Response) -> tuple[int, str]:
+def problem(response: httpx.Response) -> tuple[int, str]:
     """The status and the code of a problem document."""
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
-    assert answer.headers["Cache-Control"] == "no-store"
-    return answer.status_code, answer.json()["code"]
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["request_id"] == response.headers["X-Request-ID"]
+    assert response.headers["Cache-Control"] == "no-store"
+    return response.status_code, response.json()["code"]
 
 
 def test_the_host_serves_accounts(host: Callable[[str], httpx.Client], user: User) -> None:
@@ -115,7 +115,7 @@ def test_errors_of_the_accounts_are_problem_documents(host: Callable[[str], http
     headers = bearer(user)
     for method, path, body in ENDPOINTS:
         assert problem(client.request(method, path, json=body)) == (401, "missing_token")
-    assert problem(client.get(f"{ACCOUNTS}/{NOBODYS_ID}", headers=headers)) == (404, "account_not_found")
+    assert problem(client.get(f"{ACCOUNTS}/{UNKNOWN_ID}", headers=headers)) == (404, "account_not_found")
     assert problem(client.get(f"{ACCOUNTS}/1", headers=headers)) == (422, "invalid_request")
     assert problem(client.post(ACCOUNTS, headers=headers, json={})) == (422, "invalid_request")
     assert problem(client.post(ACCOUNTS, headers=headers, content=b"{}")) == (415, "unsupported_media_type")
@@ -131,17 +131,17 @@ def test_errors_of_the_host_stay_as_they_are_to_the_byte(host: Callable[[str], h
     without = host(MODULES["host"].replace(INCLUDE, "") + CRASH)
     statuses = set()
     for method, path, headers in OF_THE_HOST:
-        answers = [client.request(method, path, headers=headers) for client in (including, without)]
+        responses = [client.request(method, path, headers=headers) for client in (including, without)]
         seen = [
             (
-                answer.status_code,
-                {**answer.headers, "date": "", "location": httpx.URL(answer.headers.get("location", "")).path},
-                answer.content,
+                response.status_code,
+                {**response.headers, "date": "", "location": httpx.URL(response.headers.get("location", "")).path},
+                response.content,
             )
-            for answer in answers
+            for response in responses
         ]
         assert seen[0] == seen[1], path
-        statuses.add(answers[0].status_code)
+        statuses.add(responses[0].status_code)
     assert statuses == {200, 307, 403, 404, 405, 418, 422, 500}
 
 
@@ -206,7 +206,7 @@ def test_a_mounted_app_without_its_lifespan_says_so(tmp_path: Path, stack: Stack
 
 
 @pytest.mark.parametrize("library", ["fastapi", "starlette.exceptions"])
-def test_a_dependency_of_the_host_answers_as_the_host_does(
+def test_a_dependency_of_the_host_responds_as_the_host_does(
     host: Callable[[str], httpx.Client], user: User, library: str
 ) -> None:
     dependency = f"""
@@ -219,8 +219,8 @@ async def closed() -> None:
 """
     source = MODULES["host"].replace("app = FastAPI", f"{dependency}\napp = FastAPI")
     source = source.replace("shared=True)))\n", "shared=True)), dependencies=[Depends(closed)])\n")
-    answer = host(source).get(ACCOUNTS, headers=bearer(user))
-    assert (answer.status_code, answer.json()) == (403, {"detail": "Closed today"})
+    response = host(source).get(ACCOUNTS, headers=bearer(user))
+    assert (response.status_code, response.json()) == (403, {"detail": "Closed today"})
 
 
 CRASHING = """
@@ -240,7 +240,7 @@ async def on_any(request: Request, error: Exception) -> JSONResponse:
 
 def test_a_crash_in_the_accounts_is_a_problem_document_and_one_line(tmp_path: Path, user: User) -> None:
     with (
-        scripted_upstream(answering(200, [])) as upstream,
+        scripted_upstream(responding(200, [])) as upstream,
         running(tmp_path, MODULES["host"] + CRASHING + CRASH, upstream.url, "sb_publishable_x") as (client, child),
     ):
         headers = {**bearer(user), "X-Request-ID": "crash-in-accounts"}

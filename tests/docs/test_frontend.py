@@ -51,10 +51,10 @@ def test_the_commands_run(stack: Stack) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    made, listed, again, rows, renamed = _documents(done.stdout)
-    assert made["created"] is True
-    assert listed["accounts"] == [made["account"]]
-    account_id = made["account"]["id"]
+    created, listed, again, rows, renamed = _documents(done.stdout)
+    assert created["created"] is True
+    assert listed["accounts"] == [created["account"]]
+    account_id = created["account"]["id"]
     assert (again["id"], again["created"]) == (account_id, False)
     assert rows == [{"id": account_id, "account_name": "Default Alpaca Account"}]
     assert [(row["id"], row["account_name"]) for row in renamed] == [(account_id, "Paper trading")]

@@ -11,7 +11,7 @@ import pytest
 
 from edge_api.embedded.packages import PROJECT
 from edge_api.local.stack import Stack
-from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, acting_as, stored_accounts
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User, acting_as, stored_accounts
 from tests.target import as_key
 
 PAGE: Final = (PROJECT / "docs" / "operate.md").read_text()
@@ -20,8 +20,8 @@ PAGE: Final = (PROJECT / "docs" / "operate.md").read_text()
 def run(database: psycopg.Connection, task: str, user_id: UUID) -> list[tuple[Any, ...]]:
     """Run the SQL that the page gives for a task (the words in bold before it) for a user."""
     (statement,) = re.findall(rf"\*\*{task}[^`]*```sql\n(.*?)```", PAGE, re.DOTALL)
-    assert statement.count(NOBODYS_ID) == 1
-    cursor = database.execute(statement.replace(NOBODYS_ID, str(user_id)).encode())
+    assert statement.count(UNKNOWN_ID) == 1
+    cursor = database.execute(statement.replace(UNKNOWN_ID, str(user_id)).encode())
     return cursor.fetchall() if cursor.description else []
 
 
@@ -51,12 +51,12 @@ def test_a_backend_with_the_secret_key_does_it_without_sql(stack: Stack, user: U
         pytest.skip("SUPABASE_SECRET_KEY is not set: this test acts as a trusted backend")
     headers = {**as_key(stack.keys.secret), "Prefer": "return=representation"}
     with httpx.Client(base_url=f"{stack.supabase_url}/rest/v1", headers=headers, verify=NO_CERTIFICATES) as backend:
-        (made,) = backend.post("/rpc/get_or_create_account_for", json={"owner": str(user.id)}).json()
+        (created,) = backend.post("/rpc/get_or_create_account_for", json={"owner": str(user.id)}).json()
         (off,) = backend.patch(f"/user_accounts?user_id=eq.{user.id}", json={"is_active": False}).json()
-        gone = backend.post("/rpc/get_or_create_account_for", json={"owner": NOBODYS_ID})
-    assert (made["user_id"], made["created"]) == (str(user.id), True)
-    assert (off["id"], off["is_active"]) == (made["id"], False)
-    assert user.api.post(GET_OR_CREATE).json()["account"]["id"] == made["id"]
+        gone = backend.post("/rpc/get_or_create_account_for", json={"owner": UNKNOWN_ID})
+    assert (created["user_id"], created["created"]) == (str(user.id), True)
+    assert (off["id"], off["is_active"]) == (created["id"], False)
+    assert user.api.post(GET_OR_CREATE).json()["account"]["id"] == created["id"]
     assert (gone.status_code, gone.json()["code"]) == (409, "23503")
 
 

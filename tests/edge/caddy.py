@@ -96,11 +96,11 @@ def caddy(*upstreams: str, wait: bool = True, **settings: str) -> Iterator[Front
 
 
 def _serves(port: int, authority: Path, *, is_ready: bool) -> bool:
-    """Whether Caddy answers at all, or also has an upstream that is ready: that one asks for a token."""
+    """Whether Caddy responses at all, or also has an upstream that is ready: that one asks for a token."""
     try:
         context = ssl.create_default_context(cafile=authority)
         path = "/api/accounts" if is_ready else "/"
-        answer = httpx.get(f"https://{SITE}:{port}{path}", verify=context, timeout=20, trust_env=False)
+        response = httpx.get(f"https://{SITE}:{port}{path}", verify=context, timeout=20, trust_env=False)
     except (OSError, httpx.TransportError):
         return False
-    return answer.status_code == (401 if is_ready else 404)
+    return response.status_code == (401 if is_ready else 404)

@@ -68,7 +68,7 @@ def owner(module_user: Callable[[], User]) -> User:
 
 
 @pytest.fixture(scope="module")
-def stranger(module_user: Callable[[], User]) -> User:
+def second_owner(module_user: Callable[[], User]) -> User:
     """Another user with an account."""
     user = module_user()
     assert user.api.post(ACCOUNTS, json={"account_name": "Hidden"}).status_code == 201

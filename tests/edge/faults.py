@@ -18,13 +18,13 @@ import psutil
 
 from edge_api.embedded.processes import Child
 from tests.edge.problems import MARK
-from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
+from tests.edge.scripted import Received, Script, ScriptedUpstream, http, responding, scripted_upstream
 from tests.edge.serving import log_of, serving
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES
 
 TIMEOUT: Final = 0.5
 SOON: Final = 20 * TIMEOUT  # seconds: for machines that do other things too
-MOST_GROWTH: Final = 24_000_000  # bytes of memory, what is made for a first fault included
+MOST_GROWTH: Final = 24_000_000  # bytes of memory, what is created for a first fault included
 MOST_SENT: Final = 32_000_000  # bytes: what the sockets' buffers take, and more
 
 KEY: Final = "sb_publishable_scripted"
@@ -53,13 +53,13 @@ class Call:
     method: str
     path: str
     function: str
-    rows: Any  # a good answer of the function
+    rows: Any  # a good response of the function
     status: int
     body: Mapping[str, str] | None = None
     idempotent: bool = False
 
     def with_row(self, change: Mapping[str, object] | None = None, *, without: str = "") -> Any:
-        """The function's good answer with another row in it."""
+        """The function's good response with another row in it."""
         row = self.rows[0] if isinstance(self.rows, list) else self.rows
         changed = {name: value for name, value in {**row, **(change or {})}.items() if name != without}
         return [changed] if isinstance(self.rows, list) else changed
@@ -135,7 +135,7 @@ class Endless:
 
 @dataclass
 class Gate:
-    """A script that holds its healthy answers until it is opened."""
+    """A script that holds its healthy responses until it is opened."""
 
     held: int = 0
     most_held: int = 0
@@ -165,7 +165,7 @@ def first(*scripts: Script) -> Script:
 
 
 def error(status: int, body: object, headers: Mapping[str, str] | None = None) -> Script:
-    return answering(status, body, {"X-Inside": MARK, "Set-Cookie": f"inside={MARK}", **(headers or {})})
+    return responding(status, body, {"X-Inside": MARK, "Set-Cookie": f"inside={MARK}", **(headers or {})})
 
 
 @dataclass
@@ -184,16 +184,16 @@ class Edge:
         """Make a call that meets with a fault, and after it a healthy one.
 
         Returns:
-            The first one's answer, and how many requests the upstream received for it.
+            The first one's response, and how many requests the upstream received for it.
         """
         self.upstream.script = fault
         self.upstream.received.clear()
-        answer = self.make(call)
+        response = self.make(call)
         received = len(self.upstream.received)
         self.upstream.script = healthy
         assert self.make(call).status_code == call.status, "the call after the fault"
         assert self.process.exit_code() is None
-        return answer, received
+        return response, received
 
     def log(self) -> str:
         return log_of(self.url, self.process)

@@ -87,7 +87,7 @@ def records(log: Path) -> list[dict[str, Any]]:
 
 
 def requests_in(log: Path, count: int) -> list[dict[str, Any]]:
-    """The lines about requests, once there are `count`: each is written when its answer is on its way."""
+    """The lines about requests, once there are `count`: each is written when its response is on its way."""
     deadline = time.monotonic() + 10
     while True:
         text = log.read_text()

@@ -23,16 +23,16 @@ def assert_tells_nothing_of_the_inside(text: str, *secrets: str) -> None:
     assert [word for word in (*INSIDE, *secrets) if word.lower() in text.lower()] == []
 
 
-def assert_problem(answer: httpx.Response, status: int, code: str, *secrets: str) -> None:
-    """The answer is this problem document, and tells nothing of the inside."""
-    problem = answer.json()
-    assert (answer.status_code, problem.get("code")) == (status, code)
-    assert answer.headers["Content-Type"] == "application/problem+json"
+def assert_problem(response: httpx.Response, status: int, code: str, *secrets: str) -> None:
+    """The response is this problem document, and tells nothing of the inside."""
+    problem = response.json()
+    assert (response.status_code, problem.get("code")) == (status, code)
+    assert response.headers["Content-Type"] == "application/problem+json"
     assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
     assert ("errors" in problem) == (status == 422)
     assert (problem["type"], problem["status"], problem["title"]) == ("about:blank", status, title(status))
-    assert problem["request_id"] == answer.headers["X-Request-ID"]
-    assert ("Retry-After" in answer.headers) == (status == 503)
-    assert status != 503 or int(answer.headers["Retry-After"]) > 0
-    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
-    assert_tells_nothing_of_the_inside(f"{answer.text} {answer.headers.multi_items()}", *secrets)
+    assert problem["request_id"] == response.headers["X-Request-ID"]
+    assert ("Retry-After" in response.headers) == (status == 503)
+    assert status != 503 or int(response.headers["Retry-After"]) > 0
+    assert ("WWW-Authenticate" in response.headers) == (status == 401)
+    assert_tells_nothing_of_the_inside(f"{response.text} {response.headers.multi_items()}", *secrets)

@@ -19,7 +19,7 @@ CLOSED: Final = 0  # in place of a status: the connection ended without a respon
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawResponse:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -28,10 +28,10 @@ class Answer:
         return json.loads(self.body)
 
 
-NO_ANSWER: Final = Answer(CLOSED, {}, b"")
+NO_ANSWER: Final = RawResponse(CLOSED, {}, b"")
 
 
-def read_answer(stream: BinaryIO, *, to_head: bool = False) -> Answer:
+def read_response(stream: BinaryIO, *, to_head: bool = False) -> RawResponse:
     """The next response of a connection; NO_ANSWER if it ended before a whole one."""
     try:
         line = stream.readline()
@@ -41,14 +41,14 @@ def read_answer(stream: BinaryIO, *, to_head: bool = False) -> Answer:
         assert version in {"HTTP/1.1", "HTTP/1.0"}
         headers = {name.lower(): value for name, value in parse_headers(stream).items()}
         if status == "100":
-            return Answer(100, headers, b"")
+            return RawResponse(100, headers, b"")
         assert "transfer-encoding" not in headers
         if "content-length" not in headers:  # Go's own refusals end with the connection
             assert headers["connection"] == "close"
-            return Answer(int(status), headers, stream.read())
+            return RawResponse(int(status), headers, stream.read())
         length = 0 if to_head else int(headers["content-length"])
         body = stream.read(length)
-        return Answer(int(status), headers, body) if len(body) == length else NO_ANSWER
+        return RawResponse(int(status), headers, body) if len(body) == length else NO_ANSWER
     except (ConnectionError, ssl.SSLError):  # it closed with some of the request unread
         return NO_ANSWER
 
@@ -76,8 +76,8 @@ class Connection:
         with suppress(ConnectionError, ssl.SSLError):  # it had enough; its response may be there
             self.socket.sendall(data)
 
-    def answer(self, *, to_head: bool = False) -> Answer:
-        return read_answer(self.stream, to_head=to_head)
+    def response(self, *, to_head: bool = False) -> RawResponse:
+        return read_response(self.stream, to_head=to_head)
 
 
 def request(  # a request as bytes, with a token unless it is None
@@ -88,27 +88,27 @@ def request(  # a request as bytes, with a token unless it is None
     return b"\r\n".join([*lines, b"", body])
 
 
-def ask(front: Front, data: bytes, *, then_leave: bool = False) -> Answer:
+def ask(front: Front, data: bytes, *, then_leave: bool = False) -> RawResponse:
     """The response to what is sent on a connection of its own."""
     with Connection(front) as connection:
         connection.send(data)
-        return NO_ANSWER if then_leave else connection.answer()
+        return NO_ANSWER if then_leave else connection.response()
 
 
-def assert_refusal(answer: Answer, stack: Stack, user: User, *, to_head: bool = False) -> None:
+def assert_refusal(response: RawResponse, stack: Stack, user: User, *, to_head: bool = False) -> None:
     """A problem document, or what Go says to what is no HTTP, or the end; nothing of the inside in either."""
-    if answer is NO_ANSWER:
+    if response is NO_ANSWER:
         return
-    assert answer.status >= 400
-    assert_tells_nothing_of_the_inside(answer.body.decode(), *secrets_of(stack, user))
-    if answer.headers.get("content-type", "text/plain").startswith("text/plain"):
-        assert answer.status in {400, 417, 431, 501, 505}
-        assert answer.headers["connection"] == "close"
+    assert response.status >= 400
+    assert_tells_nothing_of_the_inside(response.body.decode(), *secrets_of(stack, user))
+    if response.headers.get("content-type", "text/plain").startswith("text/plain"):
+        assert response.status in {400, 417, 431, 501, 505}
+        assert response.headers["connection"] == "close"
         return
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert response.headers["content-type"] == "application/problem+json"
     if to_head:
-        assert answer.body == b""
+        assert response.body == b""
         return
-    problem = answer.json()
-    assert (problem["status"], problem["title"]) == (answer.status, title(HTTPStatus(answer.status)))
-    assert problem["request_id"] == answer.headers["x-request-id"]
+    problem = response.json()
+    assert (problem["status"], problem["title"]) == (response.status, title(HTTPStatus(response.status)))
+    assert problem["request_id"] == response.headers["x-request-id"]

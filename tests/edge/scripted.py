@@ -1,4 +1,4 @@
-"""A Supabase that answers what a test tells it to: for the faults that a real one does not have on command."""
+"""A Supabase that responses what a test tells it to: for the faults that a real one does not have on command."""
 
 import asyncio
 import json
@@ -22,15 +22,15 @@ Script = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
 
 
 def http(status: int, body: object, headers: Mapping[str, str] | None = None) -> bytes:
-    """An answer on the wire. A body that is neither text nor bytes is sent as JSON."""
+    """A response on the wire. A body that is neither text nor bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + content
 
 
-def answering(status: int, body: object, headers: Mapping[str, str] | None = None) -> Script:
-    """A script that gives every request this answer."""
+def responding(status: int, body: object, headers: Mapping[str, str] | None = None) -> Script:
+    """A script that gives every request this response."""
 
     async def script(_received: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(http(status, body, headers))
@@ -39,7 +39,7 @@ def answering(status: int, body: object, headers: Mapping[str, str] | None = Non
 
 
 # What PostgREST responds to the readiness probe where the migrations are applied.
-READY = answering(400, {"code": "PGRST200"})
+READY = responding(400, {"code": "PGRST200"})
 
 
 @dataclass
@@ -63,10 +63,10 @@ def scripted_upstream(script: Script | None = None) -> Iterator[ScriptedUpstream
     """Run a scripted upstream on a free port, in a thread of its own.
 
     Args:
-        script: answers calls; an empty list unless given.
+        script: responses calls; an empty list unless given.
     """
     loop = asyncio.new_event_loop()
-    upstream = ScriptedUpstream("", script or answering(200, []))
+    upstream = ScriptedUpstream("", script or responding(200, []))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -8,13 +8,13 @@ import pytest
 
 from edge_api.local.stack import Stack
 from edge_api.schemas.account_schemas import UserAccountResponse
-from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID, User, stored_accounts
+from tests.support import ACCOUNTS, GET_OR_CREATE, UNKNOWN_ID, User, stored_accounts
 
 
 def test_a_new_users_list_is_empty(user: User) -> None:
-    answer = user.api.get(ACCOUNTS)
-    assert answer.status_code == 200
-    assert answer.json() == {"status": "success", "accounts": [], "count": 0}
+    response = user.api.get(ACCOUNTS)
+    assert response.status_code == 200
+    assert response.json() == {"status": "success", "accounts": [], "count": 0}
 
 
 def test_get_or_create_makes_the_default_account_once(user: User) -> None:
@@ -45,9 +45,9 @@ def test_an_account_has_exactly_the_documented_fields(user: User) -> None:
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
 def test_get_or_create_refuses_any_body(stack: Stack, user: User, body: bytes, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = user.api.post(GET_OR_CREATE, content=body, headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-    assert answer.json()["errors"] == [
+    response = user.api.post(GET_OR_CREATE, content=body, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert response.json()["errors"] == [
         {"loc": ["body"], "msg": "This request takes no body", "type": "body_not_allowed"}
     ]
     assert stored_accounts(stack, user.id) == []
@@ -63,29 +63,29 @@ def test_a_get_takes_no_notice_of_a_body(user: User) -> None:
     assert user.api.request("GET", ACCOUNTS, json={}).status_code == 200
 
 
-def test_create_answers_201_with_the_path_of_the_account(user: User) -> None:
-    answer = user.api.post(ACCOUNTS, json={"account_name": "Mine"})
-    assert answer.status_code == 201
-    account = answer.json()
+def test_create_responds_201_with_the_path_of_the_account(user: User) -> None:
+    response = user.api.post(ACCOUNTS, json={"account_name": "Mine"})
+    assert response.status_code == 201
+    account = response.json()
     assert account["account_name"] == "Mine"
     assert UUID(account["user_id"]) == user.id
-    assert answer.headers["Location"] == f"{ACCOUNTS}/{account['id']}"
-    assert user.api.get(answer.headers["Location"]).json() == account
+    assert response.headers["Location"] == f"{ACCOUNTS}/{account['id']}"
+    assert user.api.get(response.headers["Location"]).json() == account
 
 
 def test_a_second_account_is_refused_and_the_first_one_untouched(stack: Stack, user: User) -> None:
     user.api.post(ACCOUNTS, json={"account_name": "First"}).raise_for_status()
     before = stored_accounts(stack, user.id)
 
-    answer = user.api.post(ACCOUNTS, json={"account_name": "Second"})
+    response = user.api.post(ACCOUNTS, json={"account_name": "Second"})
 
-    assert answer.status_code == 409
-    assert answer.json()["code"] == "account_exists"
-    assert GET_OR_CREATE in answer.json()["detail"]
+    assert response.status_code == 409
+    assert response.json()["code"] == "account_exists"
+    assert GET_OR_CREATE in response.json()["detail"]
     assert stored_accounts(stack, user.id) == before
 
 
-def test_get_or_create_answers_an_account_made_under_another_name(user: User) -> None:
+def test_get_or_create_returns_an_account_created_under_another_name(user: User) -> None:
     account = user.api.post(ACCOUNTS, json={"account_name": "Mine"}).json()
     assert user.api.post(GET_OR_CREATE).json() == {"account": account, "created": False}
 
@@ -93,36 +93,36 @@ def test_get_or_create_answers_an_account_made_under_another_name(user: User) ->
 def test_rename_changes_the_name_and_the_time_and_nothing_else(user: User) -> None:
     before = user.api.post(GET_OR_CREATE).json()["account"]
 
-    answer = user.api.patch(f"{ACCOUNTS}/{before['id']}", json={"account_name": "Renamed"})
+    response = user.api.patch(f"{ACCOUNTS}/{before['id']}", json={"account_name": "Renamed"})
 
-    assert answer.status_code == 200
-    after = answer.json()
+    assert response.status_code == 200
+    after = response.json()
     assert after == {**before, "account_name": "Renamed", "updated_at": after["updated_at"]}
     assert datetime.fromisoformat(after["updated_at"]) > datetime.fromisoformat(before["updated_at"])
     assert user.api.get(f"{ACCOUNTS}/{before['id']}").json() == after
 
 
-@pytest.mark.parametrize("account_id", [NOBODYS_ID, NOBODYS_ID.upper(), NOBODYS_ID.replace("-", "")])
+@pytest.mark.parametrize("account_id", [UNKNOWN_ID, UNKNOWN_ID.upper(), UNKNOWN_ID.replace("-", "")])
 def test_an_id_that_nobody_has_is_404(user: User, account_id: str) -> None:
     user.api.post(GET_OR_CREATE)
     path = f"{ACCOUNTS}/{account_id}"
-    for answer in (user.api.get(path), user.api.patch(path, json={"account_name": "Mine"})):
-        assert answer.status_code == 404
-        assert answer.json()["code"] == "account_not_found"
+    for response in (user.api.get(path), user.api.patch(path, json={"account_name": "Mine"})):
+        assert response.status_code == 404
+        assert response.json()["code"] == "account_not_found"
 
 
-@pytest.mark.parametrize("account_id", ["1", "not-a-uuid", f"{NOBODYS_ID}0", "%00", "null"])
+@pytest.mark.parametrize("account_id", ["1", "not-a-uuid", f"{UNKNOWN_ID}0", "%00", "null"])
 def test_an_id_that_is_no_uuid_is_422(user: User, account_id: str) -> None:
     path = f"{ACCOUNTS}/{account_id}"
-    for answer in (user.api.get(path), user.api.patch(path, json={"account_name": "Mine"})):
-        assert answer.status_code == 422
-        assert [error["loc"] for error in answer.json()["errors"]] == [["path", "account_id"]]
+    for response in (user.api.get(path), user.api.patch(path, json={"account_name": "Mine"})):
+        assert response.status_code == 422
+        assert [error["loc"] for error in response.json()["errors"]] == [["path", "account_id"]]
 
 
 def test_the_schema_reads_attributes_too() -> None:
     class Row:
-        id = UUID(NOBODYS_ID)
-        user_id = UUID(NOBODYS_ID)
+        id = UUID(UNKNOWN_ID)
+        user_id = UUID(UNKNOWN_ID)
         account_name = "Mine"
         is_active = True
         created_at = updated_at = datetime.now(UTC)
@@ -139,7 +139,7 @@ def test_the_schema_reads_attributes_too() -> None:
     ],
 )
 def test_times_are_read_in_every_form_that_servers_write(time: str) -> None:
-    account = {"id": NOBODYS_ID, "user_id": NOBODYS_ID, "account_name": "Mine", "is_active": True}
+    account = {"id": UNKNOWN_ID, "user_id": UNKNOWN_ID, "account_name": "Mine", "is_active": True}
     read = UserAccountResponse.model_validate({**account, "created_at": time, "updated_at": time})
     assert read.created_at == datetime(2026, 11, 23, 1, 51, 12, 790_000, tzinfo=UTC)
 

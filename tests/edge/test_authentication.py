@@ -53,10 +53,10 @@ def test_each_endpoint_needs_the_token_of_a_user(stack: Stack, user: User, api: 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
 def test_a_bad_token_is_401(stack: Stack, user: User, api: httpx.Client, kind: str) -> None:
-    answer = api.post(GET_OR_CREATE, headers=bearer(BAD_TOKENS[kind](stack, user)))
-    assert_problem(answer, 401, "invalid_token")
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
-    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+    response = api.post(GET_OR_CREATE, headers=bearer(BAD_TOKENS[kind](stack, user)))
+    assert_problem(response, 401, "invalid_token")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     assert stored_accounts(stack, user.id) == []
 
 
@@ -68,16 +68,16 @@ def test_the_publishable_key_is_no_users_token(stack: Stack, api: httpx.Client) 
 
 @pytest.mark.parametrize("kind", NO_TOKENS)
 def test_no_token_is_401(api: httpx.Client, kind: str) -> None:
-    answer = api.get(ACCOUNTS, headers=NO_TOKENS[kind])
-    assert_problem(answer, 401, "missing_token")
+    response = api.get(ACCOUNTS, headers=NO_TOKENS[kind])
+    assert_problem(response, 401, "missing_token")
     # RFC 6750: without credentials, the challenge tells of no error
-    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="accounts"'
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="accounts"'
 
 
 @pytest.mark.parametrize("role", ["anon", "service_role", "postgres", "", None, ["authenticated"]])
 def test_a_token_that_is_no_end_users_is_403(stack: Stack, user: User, api: httpx.Client, role: object) -> None:
-    answer = api.get(ACCOUNTS, headers=bearer(signed(stack, {"sub": str(user.id), "role": role})))
-    assert_problem(answer, 403, "not_a_user")
+    response = api.get(ACCOUNTS, headers=bearer(signed(stack, {"sub": str(user.id), "role": role})))
+    assert_problem(response, 403, "not_a_user")
 
 
 def test_the_scheme_is_not_case_sensitive(user: User) -> None:
@@ -85,44 +85,44 @@ def test_the_scheme_is_not_case_sensitive(user: User) -> None:
         assert user.api.get(ACCOUNTS, headers={"Authorization": f"{scheme} {user.token}"}).status_code == 200
 
 
-def test_strangers_learn_nothing_about_their_request(api: httpx.Client) -> None:
+def test_the_unauthenticated_learn_nothing_about_their_request(api: httpx.Client) -> None:
     """The token is looked at before the body, whatever is wrong with that."""
     for body, content_type in ((b"{", "application/json"), (b"x" * 20_000, "text/plain")):
-        answer = api.post(ACCOUNTS, content=body, headers={"Content-Type": content_type})
-        assert answer.status_code == 401
+        response = api.post(ACCOUNTS, content=body, headers={"Content-Type": content_type})
+        assert response.status_code == 401
     for method, path in (("POST", ACCOUNTS), ("GET", f"{ACCOUNTS}/no-id"), ("PATCH", f"{ACCOUNTS}/no-id")):
         assert api.request(method, path).status_code == 401
 
 
 def test_a_deleted_users_token_makes_nothing(stack: Stack, user: User, database: Any) -> None:
     database.execute("delete from auth.users where id = %s", [user.id])
-    answer = user.api.post(GET_OR_CREATE)
-    assert answer.status_code == 401
+    response = user.api.post(GET_OR_CREATE)
+    assert response.status_code == 401
     assert stored_accounts(stack, user.id) == []
 
 
 def test_a_token_of_a_user_who_never_was_makes_nothing(stack: Stack, api: httpx.Client) -> None:
-    answer = api.post(GET_OR_CREATE, headers={"Authorization": f"Bearer {signed(stack, {})}"})
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "invalid_token"
+    response = api.post(GET_OR_CREATE, headers={"Authorization": f"Bearer {signed(stack, {})}"})
+    assert response.status_code == 401
+    assert response.json()["code"] == "invalid_token"
 
 
 def test_an_anonymous_sign_in_reads_and_writes_nothing(stack: Stack, user: User) -> None:
     headers = {"Authorization": f"Bearer {signed(stack, {'sub': str(user.id), 'is_anonymous': True})}"}
     assert user.api.get(ACCOUNTS, headers=headers).json()["accounts"] == []
-    for answer in (
+    for response in (
         user.api.post(GET_OR_CREATE, headers=headers),
         user.api.post(ACCOUNTS, headers=headers, json={"account_name": "Mine"}),
     ):
-        assert answer.status_code == 403
-        assert answer.json()["code"] == "permission_denied"
-        assert "anonymous sign-in cannot create or change accounts" in answer.json()["detail"]
+        assert response.status_code == 403
+        assert response.json()["code"] == "permission_denied"
+        assert "anonymous sign-in cannot create or change accounts" in response.json()["detail"]
     assert stored_accounts(stack, user.id) == []
 
 
 def test_an_anonymous_sign_in_cannot_rename(stack: Stack, user: User) -> None:
     account = user.api.post(GET_OR_CREATE).json()["account"]
     headers = {"Authorization": f"Bearer {signed(stack, {'sub': str(user.id), 'is_anonymous': True})}"}
-    answer = user.api.patch(f"{ACCOUNTS}/{account['id']}", headers=headers, json={"account_name": "Renamed"})
-    assert answer.status_code == 403
+    response = user.api.patch(f"{ACCOUNTS}/{account['id']}", headers=headers, json={"account_name": "Renamed"})
+    assert response.status_code == 403
     assert user.api.get(f"{ACCOUNTS}/{account['id']}").json() == account

@@ -17,12 +17,12 @@ def test_of_100_first_calls_exactly_one_makes_the_account(stack: Stack, user: Us
             await asyncio.gather(*(client.get("/healthz") for _ in range(100)))  # all connections are open
             return await asyncio.gather(*(client.post(GET_OR_CREATE, headers=headers) for _ in range(100)))
 
-    answers = asyncio.run(call_100_times())
+    responses = asyncio.run(call_100_times())
 
-    assert [answer.status_code for answer in answers] == [200] * 100
-    assert sorted(answer.json()["created"] for answer in answers) == [False] * 99 + [True]
+    assert [response.status_code for response in responses] == [200] * 100
+    assert sorted(response.json()["created"] for response in responses) == [False] * 99 + [True]
     (row,) = stored_accounts(stack, user.id)
-    assert {answer.json()["account"]["id"] for answer in answers} == {str(row[0])}
+    assert {response.json()["account"]["id"] for response in responses} == {str(row[0])}
 
 
 def test_interleaved_calls_of_many_users_are_never_mixed_up(stack: Stack, new_user: Callable[[], User]) -> None:
@@ -37,8 +37,8 @@ def test_interleaved_calls_of_many_users_are_never_mixed_up(stack: Stack, new_us
 
             return await asyncio.gather(*(call(token) for _ in range(20) for token in own))
 
-    for token, answer in asyncio.run(call_in_turn()):
-        assert answer.json()["accounts"] == [own[token]]
+    for token, response in asyncio.run(call_in_turn()):
+        assert response.json()["accounts"] == [own[token]]
 
 
 def test_readiness_is_never_asked_for_in_a_users_name(stack: Stack, user: User) -> None:

@@ -1,4 +1,4 @@
-"""Every error answer is a problem document that tells the client enough, and nothing of the inside."""
+"""Every error response is a problem document that tells the client enough, and nothing of the inside."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from edge_api.local.stack import Stack
 from edge_api.main import create_app
 from edge_api.settings import Settings
 from tests.edge.problems import assert_problem, secrets_of
-from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID, User, signed
+from tests.support import ACCOUNTS, GET_OR_CREATE, UNKNOWN_ID, User, signed
 
 JSON = {"Content-Type": "application/json"}
 Provoke = Callable[[Stack, User], httpx.Response]
@@ -46,7 +46,7 @@ PROBLEMS: dict[str, tuple[int, str, Provoke]] = {
     "bad token": (401, "invalid_token", lambda _s, u: u.api.get(ACCOUNTS, headers={"Authorization": "Bearer x.y.z"})),
     "service token": (403, "not_a_user", _with_token_of("service_role")),
     "anonymous write": (403, "permission_denied", _anonymous_write),
-    "no such account": (404, "account_not_found", lambda _s, u: u.api.get(f"{ACCOUNTS}/{NOBODYS_ID}")),
+    "no such account": (404, "account_not_found", lambda _s, u: u.api.get(f"{ACCOUNTS}/{UNKNOWN_ID}")),
     "no such path": (404, "not_found", lambda _s, u: u.api.get("/api/nothing")),
     "a trailing slash": (404, "not_found", lambda _s, u: u.api.get(f"{ACCOUNTS}/", follow_redirects=False)),
     "wrong method": (405, "method_not_allowed", lambda _s, u: u.api.delete(ACCOUNTS)),
@@ -77,8 +77,8 @@ PROBLEMS: dict[str, tuple[int, str, Provoke]] = {
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_an_error_is_a_problem_document(stack: Stack, user: User, kind: str) -> None:
     status, code, provoke = PROBLEMS[kind]
-    answer = provoke(stack, user)
-    assert_problem(answer, status, code, *secrets_of(stack, user))
+    response = provoke(stack, user)
+    assert_problem(response, status, code, *secrets_of(stack, user))
 
 
 def test_a_body_of_16_kib_is_taken(user: User) -> None:
@@ -90,25 +90,25 @@ def test_a_body_of_16_kib_is_taken(user: User) -> None:
     "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/x+json"]
 )
 def test_json_goes_under_all_its_names(user: User, content_type: str) -> None:
-    answer = user.api.post(ACCOUNTS, content=b'{"account_name": "Mine"}', headers={"Content-Type": content_type})
-    assert answer.status_code == 201
+    response = user.api.post(ACCOUNTS, content=b'{"account_name": "Mine"}', headers={"Content-Type": content_type})
+    assert response.status_code == 201
 
 
 def test_405_lists_the_methods_that_are_taken(user: User) -> None:
     assert user.api.put(ACCOUNTS).headers["Allow"] == "GET, POST"
-    assert user.api.put(f"{ACCOUNTS}/{NOBODYS_ID}").headers["Allow"] == "GET, PATCH"
+    assert user.api.put(f"{ACCOUNTS}/{UNKNOWN_ID}").headers["Allow"] == "GET, PATCH"
 
 
 def test_a_well_formed_request_id_is_kept(api: httpx.Client) -> None:
-    answer = api.get(ACCOUNTS, headers={"X-Request-ID": "frontend-7f3a.1"})
-    assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "frontend-7f3a.1"
+    response = api.get(ACCOUNTS, headers={"X-Request-ID": "frontend-7f3a.1"})
+    assert response.headers["X-Request-ID"] == response.json()["request_id"] == "frontend-7f3a.1"
 
 
 @pytest.mark.parametrize("request_id", ["", "short", "x" * 129, "with a blank", "<script>", 'quo"te-quote'])
 def test_a_malformed_request_id_is_replaced(api: httpx.Client, request_id: str) -> None:
-    answer = api.get(ACCOUNTS, headers={"X-Request-ID": request_id})
-    assert answer.headers["X-Request-ID"] == answer.json()["request_id"] != request_id
-    assert len(answer.json()["request_id"]) == 32
+    response = api.get(ACCOUNTS, headers={"X-Request-ID": request_id})
+    assert response.headers["X-Request-ID"] == response.json()["request_id"] != request_id
+    assert len(response.json()["request_id"]) == 32
 
 
 def test_a_crash_is_a_problem_document_too(stack: Stack, user: User) -> None:

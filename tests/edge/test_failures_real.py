@@ -1,4 +1,4 @@
-"""Parts of a real Supabase fail and come back: each call has an answer, and nobody has to restart the edge."""
+"""Parts of a real Supabase fail and come back: each call has a response, and nobody has to restart the edge."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from edge_api.local.stack import Stack
 from tests.edge.faults import eventually
 from tests.edge.problems import assert_problem
 from tests.edge.serving import serving
-from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, sign_up
+from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User, sign_up
 
 TIMEOUT: Final = 1.0
 SOON: Final = 10 * TIMEOUT  # seconds: for machines that do other things too
@@ -53,7 +53,7 @@ class Real:
         return self.user.api.post(GET_OR_CREATE)
 
     def rename(self) -> httpx.Response:
-        return self.user.api.patch(f"{ACCOUNTS}/{NOBODYS_ID}", json={"account_name": "Renamed"})
+        return self.user.api.patch(f"{ACCOUNTS}/{UNKNOWN_ID}", json={"account_name": "Renamed"})
 
     def call_all(self) -> list[httpx.Response]:
         """Every endpoint, all at the same time."""
@@ -62,8 +62,8 @@ class Real:
         return [call.result() for call in calls]
 
     def readiness(self) -> tuple[int, str]:
-        answer = self.user.api.get("/readyz")
-        return answer.status_code, answer.json().get("code", "ready")
+        response = self.user.api.get("/readyz")
+        return response.status_code, response.json().get("code", "ready")
 
     def start_postgres(self) -> None:
         self.postgres = self.stack.cluster.start(self.stack.cluster.port)
@@ -145,17 +145,17 @@ def real(module_real: Real) -> Iterator[Real]:
     assert module_real.edge.exit_code() is None
 
 
-def assert_any_problem(answer: httpx.Response, *kinds: Kind) -> None:
-    (kind,) = (kind for kind in kinds if kind.code == answer.json().get("code"))
-    assert_problem(answer, kind.status, kind.code)
+def assert_any_problem(response: httpx.Response, *kinds: Kind) -> None:
+    (kind,) = (kind for kind in kinds if kind.code == response.json().get("code"))
+    assert_problem(response, kind.status, kind.code)
 
 
 def test_a_gateway_that_is_killed_is_503_until_it_is_back(real: Real) -> None:
     os.kill(real.gateway.pid, signal.SIGKILL)
     eventually(lambda: real.gateway.exit_code() is not None)
 
-    for answer in real.call_all():
-        assert_problem(answer, 503, "upstream_unavailable")
+    for response in real.call_all():
+        assert_problem(response, 503, "upstream_unavailable")
     eventually(lambda: real.readiness() == (503, "supabase_unreachable"))
     assert real.user.api.get("/healthz").status_code == 200
 
@@ -177,22 +177,22 @@ def test_a_gateway_that_hangs_is_504_until_it_goes_on(real: Real) -> None:
     assert real.call().status_code == 200
 
 
-def test_calls_while_postgresql_restarts_have_an_answer_that_fits(real: Real) -> None:
+def test_requests_while_postgresql_restarts_get_a_fitting_response(real: Real) -> None:
     over = Event()
-    answers: list[list[httpx.Response]] = [[] for _ in range(CALLERS)]
+    responses: list[list[httpx.Response]] = [[] for _ in range(CALLERS)]
 
-    def call_all_the_time(answers: list[httpx.Response]) -> None:
+    def call_all_the_time(responses: list[httpx.Response]) -> None:
         with httpx.Client(
             base_url=real.url, headers=real.user.api.headers, timeout=30, verify=NO_CERTIFICATES
         ) as client:
             while not over.wait(0.01):
-                answers.append(client.post(GET_OR_CREATE))
+                responses.append(client.post(GET_OR_CREATE))
 
     def all_succeed() -> bool:
-        return all(own and own[-1].status_code == 200 for own in answers)
+        return all(own and own[-1].status_code == 200 for own in responses)
 
     with ThreadPoolExecutor(CALLERS) as callers:
-        calls = [callers.submit(call_all_the_time, own) for own in answers]
+        calls = [callers.submit(call_all_the_time, own) for own in responses]
         try:
             eventually(all_succeed)
             real.postgres.stop(grace_seconds=10)
@@ -206,11 +206,11 @@ def test_calls_while_postgresql_restarts_have_an_answer_that_fits(real: Real) ->
             over.set()
     for call in calls:
         call.result()
-    for answer in (answer for own in answers for answer in own):
-        if answer.status_code != 200:
-            assert_any_problem(answer, Kind.BAD_UPSTREAM, Kind.UPSTREAM_UNAVAILABLE, Kind.UPSTREAM_TIMEOUT)
-    made = {answer.json()["account"]["id"] for own in answers for answer in own if answer.status_code == 200}
-    assert len(made) == 1
+    for response in (response for own in responses for response in own):
+        if response.status_code != 200:
+            assert_any_problem(response, Kind.BAD_UPSTREAM, Kind.UPSTREAM_UNAVAILABLE, Kind.UPSTREAM_TIMEOUT)
+    created = {response.json()["account"]["id"] for own in responses for response in own if response.status_code == 200}
+    assert len(created) == 1
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_a_function_that_the_gateway_never_saw_is_502_and_migrations_missing(rea
 def test_a_table_that_somebody_keeps_locked_is_504(real: Real) -> None:
     with real.locked():
         since = time.monotonic()
-        for answer in real.call_all():
-            assert_problem(answer, 504, "upstream_timeout")
+        for response in real.call_all():
+            assert_problem(response, 504, "upstream_timeout")
         assert TIMEOUT <= time.monotonic() - since < SOON
         assert real.user.api.get("/healthz").status_code == 200
     eventually(lambda: real.call().status_code == 200)
@@ -296,7 +296,7 @@ def test_the_valid_token_of_a_deleted_user_is_401(real: Real, path: str) -> None
         with real.operator() as database:
             database.execute("delete from auth.users where id = %s", [user.id])
         body = {"account_name": "Mine"} if path == ACCOUNTS else None
-        answer = user.api.post(path, json=body)
-        assert_problem(answer, 401, "invalid_token")
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+        response = user.api.post(path, json=body)
+        assert_problem(response, 401, "invalid_token")
+        assert response.headers["WWW-Authenticate"].startswith("Bearer ")
         assert user.api.get(ACCOUNTS).json()["accounts"] == []

@@ -1,4 +1,4 @@
-"""Whatever Supabase does, a call ends soon, with an answer that tells the client what to do, and the next one works."""
+"""Whatever Supabase does, a request ends soon, its response tells what to do, and the next request works."""
 
 import asyncio
 import gzip
@@ -41,7 +41,7 @@ from tests.edge.faults import (
     silent,
 )
 from tests.edge.problems import MARK, assert_problem
-from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
+from tests.edge.scripted import Received, Script, ScriptedUpstream, http, responding, scripted_upstream
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
 ENDLESS: Final[dict[str, tuple[bytes, bytes]]] = {
@@ -58,19 +58,19 @@ ENDLESS: Final[dict[str, tuple[bytes, bytes]]] = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-def test_an_answer_without_an_end_is_502_and_takes_no_memory(edge: Edge, what: str) -> None:
+def test_an_endless_response_is_502_and_takes_no_memory(edge: Edge, what: str) -> None:
     edge.make(CALLS["list"])
     before = edge.memory()
     endless = Endless(*ENDLESS[what])
-    answer, received = edge.with_fault(CALLS["list"], endless)
-    assert_problem(answer, 502, "bad_upstream")
+    response, received = edge.with_fault(CALLS["list"], endless)
+    assert_problem(response, 502, "bad_upstream")
     assert received == 1
     assert endless.sent < MOST_SENT
     assert edge.memory() - before < MOST_GROWTH
 
 
 TOO_SLOW: Final[dict[str, Script]] = {
-    "no answer": silent,
+    "no response": silent,
     "a head that drips": Endless(OK, b"X: x\r\n", TIMEOUT / 10),
     "a body that drips": Endless(LONG, b" ", TIMEOUT / 10),
     "chunks that drip": Endless(CHUNKED, b"1\r\n \r\n", TIMEOUT / 10),
@@ -79,18 +79,18 @@ TOO_SLOW: Final[dict[str, Script]] = {
 
 
 @pytest.mark.parametrize("fault", TOO_SLOW)
-def test_an_answer_that_takes_too_long_is_504(edge: Edge, fault: str) -> None:
+def test_a_response_that_takes_too_long_is_504(edge: Edge, fault: str) -> None:
     since = time.monotonic()
-    answer, received = edge.with_fault(CALLS["list"], TOO_SLOW[fault])
-    assert_problem(answer, 504, "upstream_timeout")
+    response, received = edge.with_fault(CALLS["list"], TOO_SLOW[fault])
+    assert_problem(response, 504, "upstream_timeout")
     assert TIMEOUT <= time.monotonic() - since < SOON
     assert received == 1
 
 
 def test_the_second_try_has_only_the_time_that_is_left(edge: Edge) -> None:
     since = time.monotonic()
-    answer, received = edge.with_fault(CALLS["list"], first(sending(), silent))
-    assert_problem(answer, 504, "upstream_timeout")
+    response, received = edge.with_fault(CALLS["list"], first(sending(), silent))
+    assert_problem(response, 504, "upstream_timeout")
     assert time.monotonic() - since < SOON
     assert received == 2
 
@@ -105,15 +105,15 @@ def elsewhere() -> Iterator[ScriptedUpstream]:
 def test_a_redirect_is_502_and_the_token_goes_nowhere(edge: Edge, elsewhere: ScriptedUpstream, status: int) -> None:
     call = CALLS["get"]
     to = {"Location": f"{elsewhere.url}/rest/v1/rpc/{call.function}"}
-    answer, received = edge.with_fault(call, error(status, b"", to))
-    assert_problem(answer, 502, "bad_upstream")
+    response, received = edge.with_fault(call, error(status, b"", to))
+    assert_problem(response, 502, "bad_upstream")
     assert received == 1
     assert elsewhere.received == []
 
 
 def test_a_redirect_to_itself_is_502_too(edge: Edge) -> None:
-    answer, received = edge.with_fault(CALLS["list"], error(307, b"", {"Location": "/rest/v1/rpc/list_accounts"}))
-    assert_problem(answer, 502, "bad_upstream")
+    response, received = edge.with_fault(CALLS["list"], error(307, b"", {"Location": "/rest/v1/rpc/list_accounts"}))
+    assert_problem(response, 502, "bad_upstream")
     assert received == 1
 
 
@@ -131,30 +131,30 @@ def test_each_endpoint_meets_each_sort_of_failure(edge: Edge, kind: str) -> None
     call = CALLS[kind]
     tries = 2 if call.idempotent else 1
     for fault, expected, problem in (
-        (answering(200, f"<html>{MARK}</html>"), 1, (502, "bad_upstream")),
+        (responding(200, f"<html>{MARK}</html>"), 1, (502, "bad_upstream")),
         (error(307, b"", {"Location": "/elsewhere"}), 1, (502, "bad_upstream")),
         (sending(), tries, (503, "upstream_unavailable")),
         (silent, 1, (504, "upstream_timeout")),
         (error(401, {"code": "PGRST301", "message": MARK}), 1, (401, "invalid_token")),
         (error(503, MARK), 1, (503, "upstream_unavailable")),
-        (answering(200, call.with_row(without="user_id")), 1, (502, "bad_upstream")),
+        (responding(200, call.with_row(without="user_id")), 1, (502, "bad_upstream")),
     ):
-        answer, received = edge.with_fault(call, fault)
-        assert_problem(answer, *problem)
+        response, received = edge.with_fault(call, fault)
+        assert_problem(response, *problem)
         assert received == expected
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_connection_that_ends_before_the_answer_is_503(edge: Edge, fault: str) -> None:
-    answer, received = edge.with_fault(CALLS["list"], BROKEN[fault])
-    assert_problem(answer, 503, "upstream_unavailable")
+def test_a_connection_that_ends_before_the_response_is_503(edge: Edge, fault: str) -> None:
+    response, received = edge.with_fault(CALLS["list"], BROKEN[fault])
+    assert_problem(response, 503, "upstream_unavailable")
     assert received == 2
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_an_idempotent_call_is_tried_once_more(edge: Edge, fault: str) -> None:
-    answer, received = edge.with_fault(CALLS["get or create"], first(BROKEN[fault]))
-    assert answer.status_code == 200
+    response, received = edge.with_fault(CALLS["get or create"], first(BROKEN[fault]))
+    assert response.status_code == 200
     assert received == 2
     tries = edge.upstream.received[:2]
     assert tries[0].body == tries[1].body
@@ -163,15 +163,17 @@ def test_an_idempotent_call_is_tried_once_more(edge: Edge, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_any_other_call_is_not_tried_again(edge: Edge, fault: str) -> None:
-    """It may have taken effect: a second try would answer 409 for an account that the first one created."""
-    answer, received = edge.with_fault(CALLS["create"], first(BROKEN[fault]))
-    assert_problem(answer, 503, "upstream_unavailable")
+    """It may have taken effect: a second try would response 409 for an account that the first one created."""
+    response, received = edge.with_fault(CALLS["create"], first(BROKEN[fault]))
+    assert_problem(response, 503, "upstream_unavailable")
     assert received == 1
 
 
 def test_the_second_try_is_read_like_the_first(edge: Edge) -> None:
-    answer, received = edge.with_fault(CALLS["list"], first(sending(), error(403, {"code": "42501", "message": MARK})))
-    assert_problem(answer, 403, "permission_denied")
+    response, received = edge.with_fault(
+        CALLS["list"], first(sending(), error(403, {"code": "42501", "message": MARK}))
+    )
+    assert_problem(response, 403, "permission_denied")
     assert received == 2
 
 
@@ -200,7 +202,7 @@ CODES: Final[dict[tuple[int, str], tuple[int, str]]] = {
     (503, "57P01"): (503, "upstream_unavailable"),
     (500, "57P02"): (503, "upstream_unavailable"),
     (500, "57P03"): (503, "upstream_unavailable"),
-    # the classes that PostgREST answers with 503, whatever the code
+    # the classes that PostgREST responses with 503, whatever the code
     (503, "08006"): (503, "upstream_unavailable"),
     (503, "53200"): (503, "upstream_unavailable"),
     # what no call of the edge should bring about
@@ -232,17 +234,17 @@ CODES: Final[dict[tuple[int, str], tuple[int, str]]] = {
 @pytest.mark.parametrize(("status", "sqlstate"), CODES)
 def test_an_error_of_supabase_is_translated_by_its_code(edge: Edge, status: int, sqlstate: str) -> None:
     body = {"code": sqlstate, "message": MARK, "details": MARK, "hint": MARK}
-    answer, received = edge.with_fault(CALLS["create"], error(status, body))
-    assert_problem(answer, *CODES[status, sqlstate])
-    assert ("WWW-Authenticate" in answer.headers) == (answer.status_code == 401)
+    response, received = edge.with_fault(CALLS["create"], error(status, body))
+    assert_problem(response, *CODES[status, sqlstate])
+    assert ("WWW-Authenticate" in response.headers) == (response.status_code == 401)
     assert received == 1
 
 
 def test_the_owner_of_an_inactive_account_is_told_why_it_cannot_be_changed(edge: Edge) -> None:
     """The database raises 42501 then, as for an anonymous sign-in: the text names both."""
-    answer, _ = edge.with_fault(CALLS["rename"], error(403, {"code": "42501", "message": MARK}))
-    assert_problem(answer, 403, "permission_denied")
-    assert "an account that has been switched off cannot be changed" in answer.json()["detail"]
+    response, _ = edge.with_fault(CALLS["rename"], error(403, {"code": "42501", "message": MARK}))
+    assert_problem(response, 403, "permission_denied")
+    assert "an account that has been switched off cannot be changed" in response.json()["detail"]
 
 
 def test_each_code_of_the_table_is_tried_here() -> None:
@@ -287,18 +289,18 @@ WITHOUT_A_CODE: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_an_error_without_a_code_is_translated_by_its_status(edge: Edge, status: int) -> None:
-    answer, received = edge.with_fault(CALLS["list"], error(status, WITHOUT_A_CODE["HTML"], {"Retry-After": "3600"}))
-    assert_problem(answer, *STATUSES[status])
+    response, received = edge.with_fault(CALLS["list"], error(status, WITHOUT_A_CODE["HTML"], {"Retry-After": "3600"}))
+    assert_problem(response, *STATUSES[status])
     assert received == 1
 
 
 @pytest.mark.parametrize("body", WITHOUT_A_CODE)
 def test_what_is_no_code_is_not_taken_for_one(edge: Edge, body: str) -> None:
-    answer, _ = edge.with_fault(CALLS["list"], error(409, WITHOUT_A_CODE[body]))
-    assert_problem(answer, 502, "bad_upstream")
+    response, _ = edge.with_fault(CALLS["list"], error(409, WITHOUT_A_CODE[body]))
+    assert_problem(response, 502, "bad_upstream")
 
 
-def test_an_answer_that_nobody_asked_for_is_nobodys(edge: Edge) -> None:
+def test_an_unrequested_response_reaches_no_client(edge: Edge) -> None:
     """It could be another user's: whatever comes on an idle connection ends that connection."""
     surplus: Future[None] = Future()
 
@@ -318,9 +320,9 @@ def test_an_answer_that_nobody_asked_for_is_nobodys(edge: Edge) -> None:
         assert [account["account_name"] for account in edge.make(CALLS["list"]).json()["accounts"]] == ["Mine"]
 
 
-def test_an_answer_too_many_in_one_piece_is_nobodys(edge: Edge) -> None:
+def test_an_extra_response_in_one_packet_reaches_no_client(edge: Edge) -> None:
     both = http(200, [ROW]) + http(200, [{**ROW, "account_name": "Another user's"}])
-    edge.with_fault(CALLS["list"], answering(200, [ROW]))
+    edge.with_fault(CALLS["list"], responding(200, [ROW]))
 
     async def twice(_received: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(both)
@@ -344,8 +346,8 @@ def test_faults_of_all_calls_at_once_leave_all_connections_usable(edge: Edge) ->
         async with httpx.AsyncClient(
             base_url=edge.url, headers=edge.client.headers, timeout=30, limits=limits, verify=NO_CERTIFICATES
         ) as client:
-            answers = await asyncio.gather(*(client.get(ACCOUNTS) for _ in range(times)))
-        return [answer.status_code for answer in answers]
+            responses = await asyncio.gather(*(client.get(ACCOUNTS) for _ in range(times)))
+        return [response.status_code for response in responses]
 
     edge.upstream.script = first(*faults)
     assert set(asyncio.run(call_all(40))) <= {200, 502, 503, 504}
@@ -355,14 +357,14 @@ def test_faults_of_all_calls_at_once_leave_all_connections_usable(edge: Edge) ->
 
 def test_nothing_of_a_fault_is_logged(edge: Edge) -> None:
     faults = (
-        answering(200, f"<html>{MARK}</html>"),
-        answering(200, f'["{MARK}'.encode() + b'\xff"]'),
+        responding(200, f"<html>{MARK}</html>"),
+        responding(200, f'["{MARK}'.encode() + b'\xff"]'),
         error(500, {"code": MARK, "message": MARK}),
         sending(),
     )
     for fault in faults:
         edge.with_fault(CALLS["create"], fault)
-    edge.with_fault(CALLS["list"], answering(200, [{**ROW, "account_name": {"is": MARK}}]))
+    edge.with_fault(CALLS["list"], responding(200, [{**ROW, "account_name": {"is": MARK}}]))
     log = edge.log()
     assert "0.account_name: string_type" in log
     assert [word for word in (MARK, "kilroy", TOKEN, KEY) if word in log] == []
@@ -397,8 +399,8 @@ def test_calls_beyond_the_bound_are_refused_at_once(tmp_path: Path) -> None:
         EDGE_UPSTREAM_CONNECT_TIMEOUT="30",
     ) as edge:
         edge.upstream.script = gate = Gate()
-        answers = asyncio.run(call_30_times(edge, gate))
-        assert [answer.status_code for answer in answers] == [200] * 5
+        responses = asyncio.run(call_30_times(edge, gate))
+        assert [response.status_code for response in responses] == [200] * 5
         assert gate.most_held == 2
         assert len(edge.upstream.received) == 5
         assert [edge.make(call).status_code for call in CALLS.values()] == [call.status for call in CALLS.values()]
@@ -422,6 +424,6 @@ def test_calls_under_way_are_finished_when_it_is_asked_to_end(tmp_path: Path) ->
 
     with running(tmp_path, EDGE_UPSTREAM_TIMEOUT="20") as edge:
         edge.upstream.script = gate = Gate()
-        assert [answer.status_code for answer in asyncio.run(call_twice(edge, gate))] == [200, 200]
+        assert [response.status_code for response in asyncio.run(call_twice(edge, gate))] == [200, 200]
         eventually(lambda: edge.process.exit_code() is not None)
         assert edge.process.exit_code() == 0

@@ -1,4 +1,4 @@
-"""Whatever is sent along the API's own description: the answers are as it says."""
+"""Whatever is sent along the API's own description: the responses are as it says."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -95,11 +95,11 @@ def fuzzing(stack: Stack, user: User, database: psycopg.Connection, pytestconfig
     with requests.Session() as session:
         begun = Fuzzing(most, seed, user, database, schema, session)
         yield begun
-    print(f"{begun.cases} cases, by the answer's status: {dict(begun.statuses)}")  # noqa: T201
+    print(f"{begun.cases} cases, by the response's status: {dict(begun.statuses)}")  # noqa: T201
 
 
 @pytest.mark.parametrize("label", [*FUZZED, *CONSTANT])
-def test_every_answer_is_as_described(fuzzing: Fuzzing, label: str) -> None:
+def test_every_response_is_as_described(fuzzing: Fuzzing, label: str) -> None:
     def check(case: Case[Any]) -> None:
         if label == f"POST {ACCOUNTS}" and fuzzing.statuses[201] * 3 <= fuzzing.cases:
             fuzzing.forget_account()  # or all but the first would be told that there is one already
@@ -132,10 +132,10 @@ def test_every_answer_is_as_described(fuzzing: Fuzzing, label: str) -> None:
     assert label in CONSTANT or 401 in fuzzing.statuses
 
 
-def test_every_answer_is_as_described_along_the_links(fuzzing: Fuzzing) -> None:
+def test_every_response_is_as_described_along_the_links(fuzzing: Fuzzing) -> None:
     followed: Counter[str] = Counter()
 
-    class Workflow(fuzzing.schema.as_state_machine()):  # type: ignore[misc] # a class that is made at run time
+    class Workflow(fuzzing.schema.as_state_machine()):  # type: ignore[misc] # a class that is created at run time
         def setup(self) -> None:
             fuzzing.forget_account()
 
@@ -155,7 +155,7 @@ def test_every_answer_is_as_described_along_the_links(fuzzing: Fuzzing) -> None:
             additional_checks: list[CheckFunction] | None = None,
             **kwargs: Any,
         ) -> None:
-            # A name out of an earlier answer may take the place of one that was made to be wrong.
+            # A name out of an earlier response may take the place of one that was created to be wrong.
             unclear = ["negative_data_rejection"] if case.operation.label == f"PATCH {ONE}" else []
             case.validate_response(
                 response,

@@ -22,8 +22,8 @@ ENDLESS: Final = 4 * 1024 * 1024  # far more than the server may take in
 
 
 def assert_serves(user: User, accounts: int) -> None:
-    answer = user.api.get(ACCOUNTS)
-    assert (answer.status_code, answer.json()["count"]) == (200, accounts)
+    response = user.api.get(ACCOUNTS)
+    assert (response.status_code, response.json()["count"]) == (200, accounts)
 
 
 # Each with a body that would make an account, were it taken: header fields, what follows them, what may come of it.
@@ -96,13 +96,13 @@ def test_a_body_whose_end_is_in_doubt_is_refused_or_taken_whole(
 ) -> None:
     fields, rest, outcomes = BAD_FRAMES[kind]
     data = request(newcomer.token, b"POST", LIST, JSON, *fields, body=rest)
-    answer = ask(front, data, then_leave=outcomes == {CLOSED})  # what waits for more is for tests of slow clients
-    assert answer.status in outcomes
+    response = ask(front, data, then_leave=outcomes == {CLOSED})  # what waits for more is for tests of slow clients
+    assert response.status in outcomes
     names = [row[2] for row in stored_accounts(stack, newcomer.id)]
-    if answer.status == 201:
-        assert names == [answer.json()["account_name"]] == ["Mine"]
+    if response.status == 201:
+        assert names == [response.json()["account_name"]] == ["Mine"]
     else:
-        assert_refusal(answer, stack, newcomer)
+        assert_refusal(response, stack, newcomer)
         assert names == []
 
 
@@ -120,8 +120,8 @@ ODD_FRAMES: dict[str, tuple[tuple[bytes, ...], bytes]] = {
 @pytest.mark.parametrize("kind", ODD_FRAMES)
 def test_a_body_that_is_odd_and_clear_is_taken(front: Front, stack: Stack, newcomer: User, kind: str) -> None:
     fields, rest = ODD_FRAMES[kind]
-    answer = ask(front, request(newcomer.token, b"POST", ACCOUNTS.encode(), JSON, *fields, body=rest))
-    assert (answer.status, answer.json()["account_name"]) == (201, "Mine")
+    response = ask(front, request(newcomer.token, b"POST", ACCOUNTS.encode(), JSON, *fields, body=rest))
+    assert (response.status, response.json()["account_name"]) == (201, "Mine")
     assert [row[2] for row in stored_accounts(stack, newcomer.id)] == ["Mine"]
 
 
@@ -147,8 +147,8 @@ def test_a_trailer_is_no_header(front: Front, stack: Stack, newcomer: User, kind
         b"X-Request-ID: in-the-head",
         body=b"18\r\n%s\r\n0\r\n%s\r\nX-Request-ID: in-the-trailer\r\n\r\n" % (MINE, trailer),
     )
-    answer = ask(front, data)
-    assert (answer.status, answer.headers["x-request-id"]) == (status, "in-the-head")
+    response = ask(front, data)
+    assert (response.status, response.headers["x-request-id"]) == (status, "in-the-head")
     assert len(stored_accounts(stack, newcomer.id)) == (status == 201)
 
 
@@ -205,11 +205,11 @@ def test_a_tricky_path_leads_nowhere(front: Front, stack: Stack, owner: User, ki
     target, outcomes = PATHS[kind]
     before = stored_accounts(stack, owner.id)
     for method in (b"GET", b"PATCH"):
-        answer = ask(front, request(owner.token, method, target, JSON, b"Content-Length: 24", body=MINE))
-        assert answer.status in outcomes | ({405} if method == b"PATCH" else set())
-        assert_refusal(answer, stack, owner)
-        assert "location" not in answer.headers
-        assert b"evil" not in answer.body
+        response = ask(front, request(owner.token, method, target, JSON, b"Content-Length: 24", body=MINE))
+        assert response.status in outcomes | ({405} if method == b"PATCH" else set())
+        assert_refusal(response, stack, owner)
+        assert "location" not in response.headers
+        assert b"evil" not in response.body
     assert stored_accounts(stack, owner.id) == before
     assert_serves(owner, 1)
 
@@ -227,12 +227,12 @@ ODD_TARGETS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", ODD_TARGETS)
 def test_an_odd_target_shows_ones_own_accounts_or_nothing(front: Front, stack: Stack, owner: User, kind: str) -> None:
-    answer = ask(front, request(owner.token, b"GET", ODD_TARGETS[kind]))
-    assert answer.status in {200, 400, 404, 421}
-    if answer.status == 200:
-        assert [account["user_id"] for account in answer.json()["accounts"]] == [str(owner.id)]
-    assert b"evil" not in answer.body
-    assert "location" not in answer.headers
+    response = ask(front, request(owner.token, b"GET", ODD_TARGETS[kind]))
+    assert response.status in {200, 400, 404, 421}
+    if response.status == 200:
+        assert [account["user_id"] for account in response.json()["accounts"]] == [str(owner.id)]
+    assert b"evil" not in response.body
+    assert "location" not in response.headers
     assert_serves(owner, 1)
 
 
@@ -297,9 +297,9 @@ BAD_HEADS: dict[str, tuple[Send, set[int]]] = {
 def test_a_head_that_is_no_good_is_refused(front: Front, stack: Stack, owner: User, kind: str) -> None:
     make, outcomes = BAD_HEADS[kind]
     before = stored_accounts(stack, owner.id)
-    answer = ask(front, make(owner.token))
-    assert answer.status in outcomes
-    assert_refusal(answer, stack, owner)
+    response = ask(front, make(owner.token))
+    assert response.status in outcomes
+    assert_refusal(response, stack, owner)
     assert stored_accounts(stack, owner.id) == before
     assert_serves(owner, 1)
 
@@ -333,11 +333,11 @@ ODD_HEADS: dict[str, Send] = {
 
 @pytest.mark.parametrize("kind", ODD_HEADS)
 def test_a_head_that_is_odd_makes_no_difference(front: Front, stack: Stack, owner: User, kind: str) -> None:
-    answer = ask(front, ODD_HEADS[kind](owner.token))
-    assert answer.status == 200
-    assert [account["user_id"] for account in answer.json()["accounts"]] == [str(owner.id)]
-    assert answer.headers["content-type"] == "application/json"
-    assert b"evil" not in answer.body + repr(answer.headers).encode()
+    response = ask(front, ODD_HEADS[kind](owner.token))
+    assert response.status == 200
+    assert [account["user_id"] for account in response.json()["accounts"]] == [str(owner.id)]
+    assert response.headers["content-type"] == "application/json"
+    assert b"evil" not in response.body + repr(response.headers).encode()
     assert_serves(owner, 1)
 
 
@@ -381,11 +381,11 @@ def test_a_flood_costs_no_memory(served: tuple[str, Child], front: Front, stack:
     before = stored_accounts(stack, owner.id)
     memory = {process: process.memory_info().rss for process in processes}
     with ThreadPoolExecutor(3) as clients:
-        answers = list(clients.map(lambda _: ask(front, data), range(3)))
-    for answer in answers:
-        assert answer.status in outcomes
-        if answer.status != 200:
-            assert_refusal(answer, stack, owner)
+        responses = list(clients.map(lambda _: ask(front, data), range(3)))
+    for response in responses:
+        assert response.status in outcomes
+        if response.status != 200:
+            assert_refusal(response, stack, owner)
     for process, limit in processes.items():
         assert process.memory_info().rss - memory[process] < limit
     assert stored_accounts(stack, owner.id) == before

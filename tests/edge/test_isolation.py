@@ -1,7 +1,7 @@
 """Two users never see, change or infer each other's account."""
 
 from edge_api.local.stack import Stack
-from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID, User, stored_accounts
+from tests.support import ACCOUNTS, GET_OR_CREATE, UNKNOWN_ID, User, stored_accounts
 
 
 def test_lists_hold_ones_own_account_only(user: User, other_user: User) -> None:
@@ -12,7 +12,7 @@ def test_lists_hold_ones_own_account_only(user: User, other_user: User) -> None:
     assert other_user.api.get(ACCOUNTS).json()["accounts"] == [theirs]
 
 
-def test_get_or_create_never_answers_another_users_account(user: User, other_user: User) -> None:
+def test_get_or_create_never_returns_another_users_account(user: User, other_user: User) -> None:
     theirs = other_user.api.post(ACCOUNTS, json={"account_name": "Theirs"}).json()
     mine = user.api.post(GET_OR_CREATE).json()
     assert mine["created"] is True
@@ -25,9 +25,9 @@ def test_another_users_account_reads_like_one_that_does_not_exist(stack: Stack, 
     before = stored_accounts(stack, other_user.id)
 
     for method, body in (("GET", None), ("PATCH", {"account_name": "Taken over"})):
-        answer = user.api.request(method, f"{ACCOUNTS}/{theirs['id']}", json=body)
-        nobodys = user.api.request(method, f"{ACCOUNTS}/{NOBODYS_ID}", json=body)
-        assert answer.status_code == nobodys.status_code == 404
-        assert {**answer.json(), "request_id": ""} == {**nobodys.json(), "request_id": ""}
+        response = user.api.request(method, f"{ACCOUNTS}/{theirs['id']}", json=body)
+        missing = user.api.request(method, f"{ACCOUNTS}/{UNKNOWN_ID}", json=body)
+        assert response.status_code == missing.status_code == 404
+        assert {**response.json(), "request_id": ""} == {**missing.json(), "request_id": ""}
 
     assert stored_accounts(stack, other_user.id) == before

@@ -19,15 +19,15 @@ import pytest
 
 from edge_api.embedded.processes import accepts_connections, free_port
 from tests.edge.logged import Canaries, records, requests_in
-from tests.edge.scripted import READY, Received, Script, answering, http, scripted_upstream
+from tests.edge.scripted import READY, Received, Script, http, responding, scripted_upstream
 from tests.edge.serving import SERVE, serving
-from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID
 
 ALWAYS = {"event", "level", "timestamp", "request_id", "method", "route", "status", "duration_ms"}
-ID = f"{ACCOUNTS}/{NOBODYS_ID}"
+ID = f"{ACCOUNTS}/{UNKNOWN_ID}"
 ID_ROUTE = f"{ACCOUNTS}/{{account_id}}"
 NOT_JSON = {"Content-Type": "text/plain"}
-# what is called, the headers, Supabase's answer; the route, the status, and which of upstream_ms and user_id are there
+# the request, its headers, Supabase's response; the route, the status, which of upstream_ms and user_id are logged
 CALLED, ACCEPTED = {"upstream_ms"}, {"upstream_ms", "user_id"}
 LINES: dict[str, tuple[str, str, Mapping[str, str], Script | None, str | None, int, set[str]]] = {
     "a list": ("GET", ACCOUNTS, {}, None, ACCOUNTS, 200, ACCEPTED),
@@ -38,14 +38,14 @@ LINES: dict[str, tuple[str, str, Mapping[str, str], Script | None, str | None, i
         "GET",
         ACCOUNTS,
         {},
-        answering(401, {"code": "PGRST301"}),
+        responding(401, {"code": "PGRST301"}),
         ACCOUNTS,
         401,
         CALLED,
     ),
-    "an error of Supabase": ("POST", GET_OR_CREATE, {}, answering(500, {}), GET_OR_CREATE, 502, CALLED),
-    "an unusable answer": ("POST", GET_OR_CREATE, {}, answering(200, {}), GET_OR_CREATE, 502, CALLED),
-    "too many connections": ("GET", ACCOUNTS, {}, answering(503, {"code": "53300"}), ACCOUNTS, 503, CALLED),
+    "an error of Supabase": ("POST", GET_OR_CREATE, {}, responding(500, {}), GET_OR_CREATE, 502, CALLED),
+    "an unusable response": ("POST", GET_OR_CREATE, {}, responding(200, {}), GET_OR_CREATE, 502, CALLED),
+    "too many connections": ("GET", ACCOUNTS, {}, responding(503, {"code": "53300"}), ACCOUNTS, 503, CALLED),
     "not JSON": ("POST", ACCOUNTS, NOT_JSON, None, ACCOUNTS, 415, set()),
     "not an id": ("GET", f"{ACCOUNTS}/7", {}, None, ID_ROUTE, 422, set()),
     "another method": ("DELETE", ID, {}, None, ID_ROUTE, 405, set()),
@@ -61,7 +61,7 @@ LINES: dict[str, tuple[str, str, Mapping[str, str], Script | None, str | None, i
 def test_each_request_is_one_line_with_what_is_known_of_it(tmp_path: Path) -> None:
     user_id = uuid4()
     token = Canaries().token("", sub=str(user_id))
-    answers: dict[str, httpx.Response] = {}
+    responses: dict[str, httpx.Response] = {}
     with (
         scripted_upstream() as upstream,
         serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child),
@@ -71,18 +71,20 @@ def test_each_request_is_one_line_with_what_is_known_of_it(tmp_path: Path) -> No
         for kind, (method, path, headers, script, *_) in LINES.items():
             upstream.script = script or good
             content = b"" if path == GET_OR_CREATE else b"{}"
-            answers[kind] = client.request(
+            responses[kind] = client.request(
                 method, path, headers={"Authorization": f"Bearer {token}", **headers}, content=content
             )
         lines = requests_in(child.log, len(LINES))
 
     assert len({line["request_id"] for line in lines}) == len(LINES)
-    for (kind, answer), line in zip(answers.items(), lines, strict=True):
+    for (kind, response), line in zip(responses.items(), lines, strict=True):
         method, _, _, _, route, status, more = LINES[kind]
         assert set(line) == ALWAYS | more, kind
         assert (line["method"], line["route"], line["status"]) == (method, route, status), kind
-        assert answer.status_code == status, kind
-        assert line["request_id"] == answer.headers.get("X-Request-ID") or kind in {"the docs", "the description"}, kind
+        assert response.status_code == status, kind
+        assert line["request_id"] == response.headers.get("X-Request-ID") or kind in {"the docs", "the description"}, (
+            kind
+        )
         assert line["level"] == "info"
         assert line["duration_ms"] >= line.get("upstream_ms", 0) >= 0
         assert line.get("user_id") in {None, str(user_id)}
@@ -93,12 +95,12 @@ def test_a_well_formed_request_id_is_used_all_the_way_and_a_malformed_one_nowher
     well_formed = ["frontend-7f3a.1", "A_b-c.d0", "x" * 128]
     malformed = ["short", "x" * 129, "with a blank", "<script>", "é" * 8, "a,b,c,d,e"]
     with scripted_upstream() as upstream, serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child):
-        for number, wanted in enumerate([*well_formed, *malformed], 1):
-            headers = {b"Authorization": f"Bearer {token}".encode(), b"X-Request-ID": wanted.encode()}
-            answer = httpx.get(f"{url}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES)
-            used = answer.headers["X-Request-ID"]
-            assert (used == wanted) == (wanted in well_formed)
-            assert wanted in well_formed or UUID(used).hex == used
+        for number, sent in enumerate([*well_formed, *malformed], 1):
+            headers = {b"Authorization": f"Bearer {token}".encode(), b"X-Request-ID": sent.encode()}
+            response = httpx.get(f"{url}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES)
+            used = response.headers["X-Request-ID"]
+            assert (used == sent) == (sent in well_formed)
+            assert sent in well_formed or UUID(used).hex == used
             assert upstream.received[-1].headers["x-request-id"] == used
             assert requests_in(child.log, number)[-1]["request_id"] == used
         assert len(upstream.received) == len(well_formed) + len(malformed)

@@ -16,9 +16,9 @@ import pytest
 from edge_api.embedded.processes import Child, free_port
 from edge_api.local.stack import Stack
 from tests.edge.logged import USER_ID, Canaries, requests_in, serving_more
-from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, http, scripted_upstream
+from tests.edge.scripted import Received, Script, ScriptedUpstream, http, responding, scripted_upstream
 from tests.edge.serving import serving
-from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID, User, signed
+from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User, signed
 
 JSON = {"Content-Type": "application/json"}
 
@@ -30,25 +30,25 @@ def raw(url: str, sent: bytes, *, hang_up: bool = False) -> bytes:
         connection.sendall(sent)
         if hang_up:
             return b""
-        answer = b""
+        response = b""
         with suppress(ConnectionResetError):
             while piece := connection.recv(65536):
-                answer += piece
-        return answer
+                response += piece
+        return response
 
 
 # Canaries -------------------------------------------------------------------------------------------------------------
 
 
-def _upstream_answers(canary: Canaries) -> Iterator[Script]:
-    """Every kind of answer that Supabase could give, with canaries in all of it."""
+def _upstream_responses(canary: Canaries) -> Iterator[Script]:
+    """Every kind of response that Supabase could give, with canaries in all of it."""
     headers = {
         "Set-Cookie": f"{canary('upstream: cookie name')}={canary('upstream: cookie')}",
         "WWW-Authenticate": canary("upstream: challenge"),
         "Content-Profile": canary("upstream: header"),
     }
     account = {
-        "id": NOBODYS_ID,
+        "id": UNKNOWN_ID,
         "user_id": USER_ID,
         "account_name": canary("upstream: account name"),
         "is_active": True,
@@ -57,11 +57,11 @@ def _upstream_answers(canary: Canaries) -> Iterator[Script]:
         "created": True,
         canary("upstream: unknown column"): canary("upstream: unknown value"),
     }
-    yield answering(200, [account], headers)
-    yield answering(200, account, headers)
+    yield responding(200, [account], headers)
+    yield responding(200, account, headers)
     for field in account:
-        yield answering(200, [{**account, field: canary("upstream: wrong value")}])
-        yield answering(200, {**account, field: [canary("upstream: wrong value in a list")]})
+        yield responding(200, [{**account, field: canary("upstream: wrong value")}])
+        yield responding(200, {**account, field: [canary("upstream: wrong value in a list")]})
     for body in (
         canary("upstream: no JSON"),
         f'["{canary("upstream: JSON that breaks off")}',
@@ -71,18 +71,18 @@ def _upstream_answers(canary: Canaries) -> Iterator[Script]:
         "[" * 3000 + canary("upstream: nested deep"),
         canary("upstream: too long") * 10_000,
     ):
-        yield answering(200, body, headers)
-        yield answering(500, body, headers)
+        yield responding(200, body, headers)
+        yield responding(500, body, headers)
     statuses = (301, 400, 401, 403, 404, 406, 409, 418, 429, 500, 502, 503, 504)
     codes = ("23505", "23514", "42501", "P0001", "PGRST301", "PGRST116", canary("upstream: code"), [1])
     for status, code in [(status, None) for status in statuses] + [(500, code) for code in codes]:
         error = {name: canary(f"upstream: {name}") for name in ("message", "details", "hint")}
         location = {"Location": f"/{canary('upstream: redirect')}"}
-        yield answering(status, {"code": code, **error}, {**headers, **location})
+        yield responding(status, {"code": code, **error}, {**headers, **location})
 
-    def writing(answer: bytes) -> Script:
+    def writing(response: bytes) -> Script:
         async def script(_received: Received, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer)
+            writer.write(response)
             writer.close()
 
         return script
@@ -102,16 +102,16 @@ def _upstream_answers(canary: Canaries) -> Iterator[Script]:
 
 
 def _call_everything(url: str, upstream: ScriptedUpstream, canary: Canaries) -> Counter[int]:
-    """Provoke every answer there is; returns how many of each status came."""
-    answers: Counter[int] = Counter()
+    """Provoke every response there is; returns how many of each status came."""
+    responses: Counter[int] = Counter()
     with httpx.Client(base_url=url, timeout=30, verify=NO_CERTIFICATES) as client:
 
         def call(place: str, method: str, path: str, headers: Mapping[str, str] | None = None, **body: Any) -> None:
             all_headers = {**canary.headers(place), "Authorization": f"Bearer {canary.token(place)}", **(headers or {})}
-            answers[client.request(method, path, headers=all_headers, **body).status_code] += 1
+            responses[client.request(method, path, headers=all_headers, **body).status_code] += 1
 
         good = upstream.script
-        for script in _upstream_answers(canary):
+        for script in _upstream_responses(canary):
             upstream.script = script
             for method, path, body in ENDPOINTS:
                 named = {"account_name": canary(f"{method} {path}: account name")} if body else None
@@ -170,10 +170,10 @@ def _call_everything(url: str, upstream: ScriptedUpstream, canary: Canaries) -> 
         f"GET /{canary('path')} HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\n"
         f"Upgrade: websocket\r\nSec-WebSocket-Key: {canary('key')}\r\n\r\n",
     ):
-        answers[int(raw(url, head.encode("latin-1")).split(b" ")[1])] += 1
+        responses[int(raw(url, head.encode("latin-1")).split(b" ")[1])] += 1
     head = f"POST {ACCOUNTS} HTTP/1.1\r\nAuthorization: Bearer {canary.token('leaves')}\r\nContent-Length: 99\r\n\r\n"
     raw(url, f"{head}{canary('a body that breaks off')}".encode(), hang_up=True)
-    return answers
+    return responses
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -183,8 +183,8 @@ def test_nothing_that_a_user_or_supabase_sent_is_logged(tmp_path: Path, log_form
         settings = {"EDGE_UPSTREAM_TIMEOUT": "0.2", "EDGE_LOG_LEVEL": "debug", "EDGE_LOG_FORMAT": log_format}
         key = f"sb_publishable_{canary('the publishable key')}"
         with serving(tmp_path, upstream.url, key, **settings) as (url, child):
-            answers = _call_everything(url, upstream, canary)
-            assert set(answers) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 502, 503, 504}
+            responses = _call_everything(url, upstream, canary)
+            assert set(responses) == {200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 502, 503, 504}
         log = child.log.read_text()
     assert canary.in_(log) == []
     for event in (
@@ -216,21 +216,21 @@ def test_nothing_of_a_real_user_but_the_id_is_logged(tmp_path: Path, stack: Stac
         serving(tmp_path, stack.supabase_url, stack.keys.publishable, EDGE_LOG_LEVEL="debug") as (url, child),
         httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, verify=NO_CERTIFICATES) as client,
     ):
-        made = client.post(ACCOUNTS, json={"account_name": canary("name")})
-        path = made.headers["Location"]
-        answers = [
-            made,
+        created = client.post(ACCOUNTS, json={"account_name": canary("name")})
+        path = created.headers["Location"]
+        responses = [
+            created,
             client.get(ACCOUNTS),
             client.get(path),
             client.post(GET_OR_CREATE),
             client.patch(path, json={"account_name": canary("new name")}),
             client.post(ACCOUNTS, json={"account_name": canary("second name")}),
-            client.patch(f"{ACCOUNTS}/{NOBODYS_ID}", json={"account_name": canary("name for nobody's")}),
+            client.patch(f"{ACCOUNTS}/{UNKNOWN_ID}", json={"account_name": canary("name for nobody's")}),
             client.post(ACCOUNTS, json={"account_name": "x" * 256, canary("field"): canary("value")}),
             client.get(ACCOUNTS, headers={"Authorization": f"Bearer {token[:-6]}"}),
         ]
-        assert [answer.status_code for answer in answers] == [201, 200, 200, 200, 200, 409, 404, 422, 401]
-        lines = requests_in(child.log, len(answers))
+        assert [response.status_code for response in responses] == [201, 200, 200, 200, 200, 409, 404, 422, 401]
+        lines = requests_in(child.log, len(responses))
         assert canary.in_(child.log.read_text()) == []
     assert [line.get("user_id") for line in lines[:5]] == [str(user.id)] * 5
 
@@ -338,12 +338,12 @@ def test_of_a_crash_the_kind_and_the_places_are_logged_and_no_value(
 ) -> None:
     canary = Canaries()
     url, child = crashing(log_format)
-    answer = httpx.get(
+    response = httpx.get(
         f"{url}/crash/{kind}?{canary('query')}", headers={"X-Secret": canary("header")}, verify=NO_CERTIFICATES
     )
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    assert canary.in_(answer.text) == []
-    request_id = answer.headers["X-Request-ID"]
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert canary.in_(response.text) == []
+    request_id = response.headers["X-Request-ID"]
 
     def logged() -> list[str]:
         return [line for line in child.log.read_text().splitlines() if request_id in line]
@@ -361,7 +361,7 @@ def test_of_a_crash_the_kind_and_the_places_are_logged_and_no_value(
         assert (request["event"], request["status"], request["route"]) == ("request", 500, "/crash/{kind}")
 
 
-def test_a_crash_in_the_middle_of_an_answer_tells_nothing_either(
+def test_a_crash_in_the_middle_of_a_response_reveals_nothing(
     crashing: Callable[[str], tuple[str, Child]],
 ) -> None:
     canary = Canaries()
@@ -379,8 +379,8 @@ def test_what_libraries_log_tells_nothing_either(crashing: Callable[[str], tuple
     canary = Canaries()
     url, child = crashing("json")
     before = len(child.log.read_text())
-    answer = httpx.get(f"{url}/behind", headers={"X-Secret": canary("header")}, verify=NO_CERTIFICATES)
-    assert answer.status_code == 200
+    response = httpx.get(f"{url}/behind", headers={"X-Secret": canary("header")}, verify=NO_CERTIFICATES)
+    assert response.status_code == 200
     child.wait_until(lambda: '"/behind"' in child.log.read_text(), seconds=10)
     logged = child.log.read_text()[before:]
     assert canary.in_(logged) == []

@@ -1,4 +1,4 @@
-"""Whatever several users do, in whatever order and at whatever moment: nobody ever gets an answer about another."""
+"""Whatever several users do, in whatever order and at whatever moment: no user ever gets a response about another."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from edge_api.local.stack import Stack
 from tests.edge.serving import log_of, serving
-from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID, User, signed
+from tests.support import ACCOUNTS, GET_OR_CREATE, UNKNOWN_ID, User, signed
 
 Account = dict[str, Any]
 DEFAULT_NAME = "Default Alpaca Account"
@@ -69,91 +69,91 @@ class Users(RuleBasedStateMachine):
         assert account["id"] not in {other["id"] for other in self.model if other}
         self.model[who] = account
 
-    def expect_problem(self, answer: httpx.Response, status: int, code: str) -> None:
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    def expect_problem(self, response: httpx.Response, status: int, code: str) -> None:
+        assert (response.status_code, response.json()["code"]) == (status, code)
         for account in self.model:
-            assert account is None or account["id"] not in answer.text
+            assert account is None or account["id"] not in response.text
 
     @rule(who=_someone)
     def list_accounts(self, who: int) -> None:
-        answer = self.users[who].api.get(ACCOUNTS)
+        response = self.users[who].api.get(ACCOUNTS)
         own = self.model[who]
-        assert answer.status_code == 200
-        assert answer.json() == {"status": "success", "accounts": [own] if own else [], "count": 1 if own else 0}
+        assert response.status_code == 200
+        assert response.json() == {"status": "success", "accounts": [own] if own else [], "count": 1 if own else 0}
 
     @rule(who=_someone, name=_names)
     def create(self, who: int, name: str) -> None:
-        answer = self.users[who].api.post(ACCOUNTS, json={"account_name": name})
+        response = self.users[who].api.post(ACCOUNTS, json={"account_name": name})
         if self.model[who]:
-            self.expect_problem(answer, 409, "account_exists")
+            self.expect_problem(response, 409, "account_exists")
         else:
-            assert answer.status_code == 201
-            self.expect_new(who, answer.json(), name)
-            assert answer.headers["Location"] == f"{ACCOUNTS}/{answer.json()['id']}"
+            assert response.status_code == 201
+            self.expect_new(who, response.json(), name)
+            assert response.headers["Location"] == f"{ACCOUNTS}/{response.json()['id']}"
 
     @rule(who=_someone)
     def get_or_create(self, who: int) -> None:
-        answer = self.users[who].api.post(GET_OR_CREATE)
-        assert answer.status_code == 200
+        response = self.users[who].api.post(GET_OR_CREATE)
+        assert response.status_code == 200
         if own := self.model[who]:
-            assert answer.json() == {"account": own, "created": False}
+            assert response.json() == {"account": own, "created": False}
         else:
-            assert answer.json()["created"] is True
-            self.expect_new(who, answer.json()["account"], DEFAULT_NAME)
+            assert response.json()["created"] is True
+            self.expect_new(who, response.json()["account"], DEFAULT_NAME)
 
     @rule(who=_someone)
     def get_own(self, who: int) -> None:
         own = self.model[who]
-        answer = self.users[who].api.get(f"{ACCOUNTS}/{own['id'] if own else NOBODYS_ID}")
+        response = self.users[who].api.get(f"{ACCOUNTS}/{own['id'] if own else UNKNOWN_ID}")
         if own:
-            assert (answer.status_code, answer.json()) == (200, own)
+            assert (response.status_code, response.json()) == (200, own)
         else:
-            self.expect_problem(answer, 404, "account_not_found")
+            self.expect_problem(response, 404, "account_not_found")
 
     @rule(people=_two_people)
     def get_anothers(self, people: list[int]) -> None:
         who, other = people
         theirs = self.model[other]
-        answer = self.users[who].api.get(f"{ACCOUNTS}/{theirs['id'] if theirs else NOBODYS_ID}")
-        self.expect_problem(answer, 404, "account_not_found")
+        response = self.users[who].api.get(f"{ACCOUNTS}/{theirs['id'] if theirs else UNKNOWN_ID}")
+        self.expect_problem(response, 404, "account_not_found")
 
     @rule(who=_someone, name=_names)
     def rename_own(self, who: int, name: str) -> None:
         own = self.model[who]
-        answer = self.users[who].api.patch(
-            f"{ACCOUNTS}/{own['id'] if own else NOBODYS_ID}", json={"account_name": name}
+        response = self.users[who].api.patch(
+            f"{ACCOUNTS}/{own['id'] if own else UNKNOWN_ID}", json={"account_name": name}
         )
         if own:
-            renamed = answer.json()
-            assert (answer.status_code, renamed) == (
+            renamed = response.json()
+            assert (response.status_code, renamed) == (
                 200,
                 {**own, "account_name": name, "updated_at": renamed["updated_at"]},
             )
             assert datetime.fromisoformat(renamed["updated_at"]) > datetime.fromisoformat(own["updated_at"])
             self.model[who] = renamed
         else:
-            self.expect_problem(answer, 404, "account_not_found")
+            self.expect_problem(response, 404, "account_not_found")
 
     @rule(people=_two_people, name=_names)
     def rename_anothers(self, people: list[int], name: str) -> None:
         who, other = people
         theirs = self.model[other]
-        path = f"{ACCOUNTS}/{theirs['id'] if theirs else NOBODYS_ID}"
-        answer = self.users[who].api.patch(path, json={"account_name": name})
-        self.expect_problem(answer, 404, "account_not_found")
+        path = f"{ACCOUNTS}/{theirs['id'] if theirs else UNKNOWN_ID}"
+        response = self.users[who].api.patch(path, json={"account_name": name})
+        self.expect_problem(response, 404, "account_not_found")
 
     @rule(people=_two_people, name=st.sampled_from(INVALID_NAMES), own=st.booleans())
     def rename_with_an_invalid_name(self, people: list[int], name: object, own: bool) -> None:
         who, other = people
         account = self.model[who if own else other]
-        path = f"{ACCOUNTS}/{account['id'] if account else NOBODYS_ID}"
-        answer = self.users[who].api.patch(path, json={"account_name": name})
-        self.expect_problem(answer, 422, "invalid_request")
+        path = f"{ACCOUNTS}/{account['id'] if account else UNKNOWN_ID}"
+        response = self.users[who].api.patch(path, json={"account_name": name})
+        self.expect_problem(response, 422, "invalid_request")
 
     @rule(who=_someone, call=st.sampled_from(["list", "create", "get-or-create", "get", "rename"]))
     def call_with_an_expired_token(self, who: int, call: str) -> None:
         own = self.model[who]
-        path = f"{ACCOUNTS}/{own['id'] if own else NOBODYS_ID}"
+        path = f"{ACCOUNTS}/{own['id'] if own else UNKNOWN_ID}"
         method, url, body = {
             "list": ("GET", ACCOUNTS, None),
             "create": ("POST", ACCOUNTS, {"account_name": "Expired"}),
@@ -162,8 +162,8 @@ class Users(RuleBasedStateMachine):
             "rename": ("PATCH", path, {"account_name": "Expired"}),
         }[call]
         headers = {"Authorization": f"Bearer {self.expired[who]}"}
-        answer = self.users[who].api.request(method, url, json=body, headers=headers)
-        self.expect_problem(answer, 401, "invalid_token")
+        response = self.users[who].api.request(method, url, json=body, headers=headers)
+        self.expect_problem(response, 401, "invalid_token")
 
     @invariant()
     def each_sees_what_is_theirs_and_nothing_else(self) -> None:
@@ -220,7 +220,7 @@ class Crowd:
     def __init__(self, tokens: dict[UUID, str]) -> None:
         self.tokens = tokens
         self.accounts: dict[UUID, str] = {}
-        self.made: Counter[UUID] = Counter()
+        self.created: Counter[UUID] = Counter()
         self.outcomes: Counter[int | str] = Counter()
         self._random = random.Random(SEED)  # noqa: S311 - to be the same again, not to be secret
 
@@ -241,18 +241,18 @@ class Crowd:
             "rename": ("PATCH", f"{ACCOUNTS}/{self.accounts.get(user)}", {"account_name": name}),
         }[what]
         request_id = uuid4().hex
-        had_account = user in self.accounts  # now: it may be made while this call is under way
+        had_account = user in self.accounts  # now: it may be created while this call is under way
         async with session.request(
             method,
             path,
             json=body,
             headers={"Authorization": f"Bearer {self.tokens[user]}", "X-Request-ID": request_id},
             timeout=aiohttp.ClientTimeout(total=patience),
-        ) as answer:
-            content = await answer.json(content_type=None)
-        self.outcomes[answer.status] += 1
-        assert answer.headers["X-Request-ID"] == request_id
-        if answer.status != 200:
+        ) as response:
+            content = await response.json(content_type=None)
+        self.outcomes[response.status] += 1
+        assert response.headers["X-Request-ID"] == request_id
+        if response.status != 200:
             assert content["request_id"] == request_id
             return
         match what:
@@ -263,7 +263,7 @@ class Crowd:
                     self.belongs(account, user)
             case "get-or-create":
                 self.belongs(content["account"], user)
-                self.made[user] += content["created"]
+                self.created[user] += content["created"]
             case "get":
                 self.belongs(content, user)
             case "rename":
@@ -317,7 +317,7 @@ def crowd(stack: Stack, database: psycopg.Connection) -> Iterator[Crowd]:
 
 def assert_all_have_exactly_their_own(crowd: Crowd, api: httpx.Client) -> None:
     assert len(set(crowd.accounts.values())) == len(crowd.accounts)
-    assert set(crowd.made.values()) <= {0, 1}
+    assert set(crowd.created.values()) <= {0, 1}
     for user, token in crowd.tokens.items():
         headers = {"Authorization": f"Bearer {token}"}
         crowd.belongs(api.post(GET_OR_CREATE, headers=headers).json()["account"], user)
@@ -325,16 +325,14 @@ def assert_all_have_exactly_their_own(crowd: Crowd, api: httpx.Client) -> None:
         crowd.belongs(account, user)
 
 
-def test_of_many_users_who_call_and_give_up_at_random_each_gets_their_own_answers(
-    stack: Stack, crowd: Crowd, api: httpx.Client
-) -> None:
+def test_many_users_who_cancel_at_random_get_their_own_responses(stack: Stack, crowd: Crowd, api: httpx.Client) -> None:
     asyncio.run(crowd.soak(stack.api_url, calls=1000))
     assert set(crowd.outcomes) == {200, "cancelled", "timed out"}
     assert len(crowd.accounts) == len(crowd.tokens)
     assert_all_have_exactly_their_own(crowd, api)
 
 
-def test_answers_are_not_mixed_up_either_where_the_edge_gives_up_too(
+def test_responses_are_not_mixed_up_where_the_edge_times_out(
     tmp_path: Path, stack: Stack, crowd: Crowd, api: httpx.Client
 ) -> None:
     settings = {

@@ -47,12 +47,12 @@ def test_the_description_does_not_depend_on_the_environment(monkeypatch: pytest.
 
 
 def test_titles_are_those_of_rfc_9110_on_every_version_of_python(description: Any) -> None:
-    answers = description["paths"]["/api/accounts"]["post"]["responses"]
-    assert answers["413"]["description"] == "Content Too Large"
-    assert answers["422"]["description"] == "Unprocessable Content"
+    responses = description["paths"]["/api/accounts"]["post"]["responses"]
+    assert responses["413"]["description"] == "Content Too Large"
+    assert responses["422"]["description"] == "Unprocessable Content"
 
 
-def test_every_endpoint_lists_all_its_answers(description: Any) -> None:
+def test_every_endpoint_lists_all_its_responses(description: Any) -> None:
     listed = {
         (method, path): {int(status) for status in operation["responses"]}
         for method, path, operation in operations(description)
@@ -60,7 +60,7 @@ def test_every_endpoint_lists_all_its_answers(description: Any) -> None:
     assert listed == EXPECTED
 
 
-def test_every_error_answer_is_a_problem_with_examples_that_fit(description: Any) -> None:
+def test_every_error_response_is_a_problem_with_examples_that_fit(description: Any) -> None:
     checked = 0
     for _, _, operation in operations(description):
         for status, response in operation["responses"].items():

@@ -15,9 +15,9 @@ from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.processes import free_port
 from edge_api.problems import title
 from tests.edge.caddy import Front, caddy
-from tests.edge.raw_http import Answer, ask
-from tests.edge.scripted import Received, Script, ScriptedUpstream, answering, scripted_upstream
-from tests.support import ACCOUNTS, GET_OR_CREATE, NOBODYS_ID
+from tests.edge.raw_http import RawResponse, ask
+from tests.edge.scripted import Received, Script, ScriptedUpstream, responding, scripted_upstream
+from tests.support import ACCOUNTS, GET_OR_CREATE, UNKNOWN_ID
 
 DOCUMENTED: Final = dict(
     re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", (PROJECT / "docs" / "operate.md").read_text(), re.MULTILINE)
@@ -26,7 +26,7 @@ DOCUMENTED: Final = dict(
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream(answering(200, [], {"X-Of-The-Service": "yes", "Server": "its own"})) as running:
+    with scripted_upstream(responding(200, [], {"X-Of-The-Service": "yes", "Server": "its own"})) as running:
         yield running
 
 
@@ -64,12 +64,12 @@ def calls(upstream: ScriptedUpstream) -> list[Received]:
     return Since()
 
 
-def assert_problem(answer: httpx.Response | Answer, status: int, code: str) -> None:
-    headers = answer.headers
+def assert_problem(response: httpx.Response | RawResponse, status: int, code: str) -> None:
+    headers = response.headers
     assert headers["content-type"] == "application/problem+json"
     assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
     assert not {"server", "via"} & {name.lower() for name in headers}
-    problem = answer.json()
+    problem = response.json()
     assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["title"] == title(HTTPStatus(status))
@@ -77,7 +77,7 @@ def assert_problem(answer: httpx.Response | Answer, status: int, code: str) -> N
     assert str(status) in DOCUMENTED[code]
 
 
-PUBLIC = [ACCOUNTS, f"{ACCOUNTS}?a=%41&b", GET_OR_CREATE, f"{ACCOUNTS}/{NOBODYS_ID}"]
+PUBLIC = [ACCOUNTS, f"{ACCOUNTS}?a=%41&b", GET_OR_CREATE, f"{ACCOUNTS}/{UNKNOWN_ID}"]
 INTERNAL = [
     "/",
     "/healthz",
@@ -130,9 +130,9 @@ def test_another_host_is_not_served(passing: Front, calls: list[Received], host:
 def test_a_response_is_passed_on_once_whatever_it_says(
     passing: Front, upstream: ScriptedUpstream, calls: list[Received], method: str, status: int
 ) -> None:
-    with acting(upstream, answering(status, {"said": "by the service"})), passing.client() as client:
-        answer = client.request(method, GET_OR_CREATE)
-    assert (answer.status_code, answer.json()) == (status, {"said": "by the service"})
+    with acting(upstream, responding(status, {"said": "by the service"})), passing.client() as client:
+        response = client.request(method, GET_OR_CREATE)
+    assert (response.status_code, response.json()) == (status, {"said": "by the service"})
     assert len(list(calls)) == 1
 
 
@@ -207,9 +207,9 @@ def test_a_service_that_fails_is_a_problem_document(passing: Front, upstream: Sc
 
 def test_a_service_that_is_not_there_is_503_with_retry_after() -> None:
     with caddy(f"127.0.0.1:{free_port()}", wait=False, PROXY_TRY="300ms") as front, front.client() as client:
-        answer = client.get(ACCOUNTS)
-        assert_problem(answer, 503, "upstream_unavailable")
-        assert int(answer.headers["Retry-After"]) > 0
+        response = client.get(ACCOUNTS)
+        assert_problem(response, 503, "upstream_unavailable")
+        assert int(response.headers["Retry-After"]) > 0
 
 
 def test_a_body_that_is_too_large_is_413(passing: Front) -> None:
@@ -220,9 +220,9 @@ def test_a_body_that_is_too_large_is_413(passing: Front) -> None:
 
 def test_a_method_that_nobody_has_is_405(passing: Front, calls: list[Received]) -> None:
     with passing.client() as client:
-        answer = client.request("BREW", ACCOUNTS)
-    assert_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["Allow"] == "GET, PATCH, POST"
+        response = client.request("BREW", ACCOUNTS)
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, PATCH, POST"
     assert list(calls) == []
 
 
@@ -238,8 +238,8 @@ def test_an_empty_host_is_400(passing: Front) -> None:
 
 def test_http_2_is_spoken(passing: Front, calls: list[Received]) -> None:
     with passing.client(http2=True) as client:
-        answer = client.post(ACCOUNTS, json={"account_name": "Mine"})
-        assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
+        response = client.post(ACCOUNTS, json={"account_name": "Mine"})
+        assert (response.http_version, response.status_code) == ("HTTP/2", 200)
         assert_problem(client.get("/readyz"), 404, "not_found")
         assert_problem(client.post(ACCOUNTS, content=b" " * 16_385), 413, "body_too_large")
     assert next(iter(calls)).body == b'{"account_name":"Mine"}'

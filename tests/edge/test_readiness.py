@@ -37,7 +37,7 @@ from tests.edge.faults import (
     silent,
 )
 from tests.edge.problems import MARK, assert_problem
-from tests.edge.scripted import Script, answering, scripted_upstream
+from tests.edge.scripted import Script, responding, scripted_upstream
 from tests.edge.serving import SERVE, serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
@@ -99,7 +99,7 @@ os._exit(0)
 def test_the_check_names_the_cause() -> None:
     with ExitStack() as running:
         upstreams = {
-            kind: running.enter_context(scripted_upstream(answering(status, body)))
+            kind: running.enter_context(scripted_upstream(responding(status, body)))
             for kind, (status, body, _) in CAUSES.items()
         }
         urls = {kind: upstream.url for kind, upstream in upstreams.items()}
@@ -124,7 +124,7 @@ def test_the_log_names_the_cause_while_serving(edge: Edge) -> None:
     before = len(edge.lines())
     for kind in WHILE_SERVING:
         status, body, _ = CAUSES[kind]
-        edge.upstream.script = answering(status, body)
+        edge.upstream.script = responding(status, body)
         assert edge.client.get(ACCOUNTS).status_code in {502, 503}
     lines = edge.lines()[before:]
     assert [line["cause"] for line in lines if line["event"] == "Supabase failed"] == list(WHILE_SERVING.values())
@@ -132,21 +132,21 @@ def test_the_log_names_the_cause_while_serving(edge: Edge) -> None:
 
 OUTAGES: Final[list[tuple[Script, str]]] = [
     (sending(), "supabase_unreachable"),
-    (answering(406, {"code": "PGRST106"}), "schema_not_exposed"),
+    (responding(406, {"code": "PGRST106"}), "schema_not_exposed"),
     (silent, "supabase_unreachable"),
-    (answering(401, {"code": "PGRST301"}), "tokens_refused"),
+    (responding(401, {"code": "PGRST301"}), "tokens_refused"),
     (error(503, MARK), "supabase_unreachable"),
 ]
 
 
 def test_readiness_follows_an_outage_and_its_end(edge: Edge) -> None:
     def readiness() -> str:
-        answer = edge.client.get("/readyz")
-        code = str(answer.json().get("code", "ready"))
+        response = edge.client.get("/readyz")
+        code = str(response.json().get("code", "ready"))
         if code == "ready":
-            assert answer.status_code == 200
+            assert response.status_code == 200
         else:
-            assert_problem(answer, 503, code)
+            assert_problem(response, 503, code)
         return code
 
     eventually(lambda: readiness() == "ready")
@@ -175,7 +175,7 @@ def test_it_is_ready_while_all_connections_are_in_use(tmp_path: Path) -> None:
 
 def test_no_proxy_comes_between_on_this_machine(tmp_path: Path) -> None:
     """It would get tokens in clear text."""
-    with scripted_upstream(healthy) as upstream, scripted_upstream(answering(502, "")) as proxy:
+    with scripted_upstream(healthy) as upstream, scripted_upstream(responding(502, "")) as proxy:
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"), proxy.url)
         with serving(tmp_path, upstream.url, KEY, **proxies) as (url, _):
             headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -192,9 +192,9 @@ def test_readiness_costs_supabase_a_call_a_second_whoever_asks(edge: Edge) -> No
     eventually(lambda: edge.client.get("/readyz").status_code == 200)
     edge.upstream.received.clear()
     since = time.monotonic()
-    answers = asyncio.run(ask_200_times())
+    responses = asyncio.run(ask_200_times())
     seconds = math.ceil(time.monotonic() - since)
-    assert [answer.status_code for answer in answers] == [200] * 200
+    assert [response.status_code for response in responses] == [200] * 200
     assert len(edge.upstream.received) <= 1 + seconds
     assert all("authorization" not in request.headers for request in edge.upstream.received)
 
@@ -209,8 +209,8 @@ def test_the_readiness_check_leaves_no_error_in_the_databases_log(stack: Stack) 
 def test_the_health_checks_take_head(edge: Edge) -> None:
     for path in ("/healthz", "/readyz"):
         eventually(lambda of=path: edge.client.get(of).status_code == 200)  # type: ignore[misc]
-        answer = edge.client.head(path)
-        assert (answer.status_code, answer.content) == (200, b"")
+        response = edge.client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
         refused = edge.client.post(path)
         assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
 

@@ -132,7 +132,7 @@ def test_a_request_that_finds_no_service_waits_for_it(tmp_path: Path, body: byte
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path, processes: str) -> None:
+def test_a_request_in_progress_is_finished_before_the_service_ends(tmp_path: Path, processes: str) -> None:
     """New connections are refused meanwhile, so that the proxy tries again: nobody would serve them any more."""
     released = threading.Event()
 
@@ -152,10 +152,10 @@ def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path,
             psutil.Process(child.pid).terminate()
             child.wait_until(lambda: not accepts_connections(port), seconds=30)
             released.set()
-            answer = b""
+            response = b""
             while piece := connection.recv(65536):
-                answer += piece
-        assert answer.startswith(b"HTTP/1.1 200 ")
+                response += piece
+        assert response.startswith(b"HTTP/1.1 200 ")
         child.stop(grace_seconds=10)
         assert child.exit_code() == 0
 

@@ -91,10 +91,10 @@ def test_an_upstream_that_is_down_is_503(
 ) -> None:
     method, path, body = endpoint
     headers = {"Authorization": f"Bearer {user.token}"}
-    answer = httpx.request(method, f"{cut_off}{path}", json=body, headers=headers, verify=NO_CERTIFICATES)
-    assert answer.status_code == 503
-    assert answer.json()["code"] == "upstream_unavailable"
-    assert int(answer.headers["Retry-After"]) > 0
+    response = httpx.request(method, f"{cut_off}{path}", json=body, headers=headers, verify=NO_CERTIFICATES)
+    assert response.status_code == 503
+    assert response.json()["code"] == "upstream_unavailable"
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def test_where_the_upstream_is_down_the_process_lives_and_is_not_ready(cut_off: str) -> None:
@@ -108,8 +108,8 @@ def test_a_wrong_publishable_key_is_the_operators_problem_not_the_users(
 ) -> None:
     with serving(tmp_path, stack.supabase_url, "sb_publishable_wrong") as (url, child):
         headers = {"Authorization": f"Bearer {user.token}"}
-        answer = httpx.get(f"{url}/api/accounts", headers=headers, verify=NO_CERTIFICATES)
-        assert (answer.status_code, answer.json()["code"]) == (502, "bad_upstream")
+        response = httpx.get(f"{url}/api/accounts", headers=headers, verify=NO_CERTIFICATES)
+        assert (response.status_code, response.json()["code"]) == (502, "bad_upstream")
         ready = httpx.get(f"{url}/readyz", verify=NO_CERTIFICATES)
         assert (ready.status_code, ready.json()["code"]) == (503, "publishable_key_refused")
         child.stop(grace_seconds=10)

@@ -79,8 +79,8 @@ BAD_BODIES: dict[str, bytes] = {
 
 
 def assert_creates_nothing(stack: Stack, newcomer: User, *, status: int, body: bytes, headers: dict[str, str]) -> None:
-    answer = newcomer.api.post(ACCOUNTS, content=body, headers=headers)
-    assert_problem(answer, status, REFUSED[status], *secrets_of(stack, newcomer))
+    response = newcomer.api.post(ACCOUNTS, content=body, headers=headers)
+    assert_problem(response, status, REFUSED[status], *secrets_of(stack, newcomer))
     assert stored_accounts(stack, newcomer.id) == []
 
 
@@ -91,8 +91,8 @@ def test_a_body_that_is_not_strict_json_creates_nothing(stack: Stack, newcomer: 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_what_is_no_json_number_is_no_value_of_any_field(newcomer: User, constant: str) -> None:
-    answer = newcomer.api.post(ACCOUNTS, content=f'{{"account_name": {constant}}}', headers=JSON)
-    assert [error["type"] for error in answer.json()["errors"]] == ["json_invalid"]
+    response = newcomer.api.post(ACCOUNTS, content=f'{{"account_name": {constant}}}', headers=JSON)
+    assert [error["type"] for error in response.json()["errors"]] == ["json_invalid"]
 
 
 UNREAD_BODIES: dict[str, tuple[int, bytes, dict[str, str]]] = {
@@ -124,15 +124,15 @@ def test_none_of_these_bodies_renames_anything(stack: Stack, owner: User) -> Non
     before = stored_accounts(stack, owner.id)
     path = f"{ACCOUNTS}/{account_id(owner)}"
     for status, body, headers in (*((422, body, JSON) for body in BAD_BODIES.values()), *UNREAD_BODIES.values()):
-        answer = owner.api.patch(path, content=body, headers=headers)
-        assert_problem(answer, status, REFUSED[status], *secrets_of(stack, owner))
+        response = owner.api.patch(path, content=body, headers=headers)
+        assert_problem(response, status, REFUSED[status], *secrets_of(stack, owner))
     assert stored_accounts(stack, owner.id) == before
 
 
 def test_a_byte_order_mark_is_refused_or_ignored_and_never_part_of_the_name(stack: Stack, newcomer: User) -> None:
-    answer = newcomer.api.post(ACCOUNTS, content=b"\xef\xbb\xbf" + MINE, headers=JSON)
-    assert answer.status_code in {201, 422}
-    assert [row[2] for row in stored_accounts(stack, newcomer.id)] == (["Mine"] if answer.is_success else [])
+    response = newcomer.api.post(ACCOUNTS, content=b"\xef\xbb\xbf" + MINE, headers=JSON)
+    assert response.status_code in {201, 422}
+    assert [row[2] for row in stored_accounts(stack, newcomer.id)] == (["Mine"] if response.is_success else [])
 
 
 ID_FORMS: dict[str, Callable[[UUID], str]] = {
@@ -161,20 +161,20 @@ ID_FORMS: dict[str, Callable[[UUID], str]] = {
 
 @pytest.mark.parametrize("kind", ID_FORMS)
 def test_an_id_in_another_form_is_ones_own_account_or_nothing(
-    stack: Stack, owner: User, stranger: User, kind: str
+    stack: Stack, owner: User, second_owner: User, kind: str
 ) -> None:
     write = ID_FORMS[kind]
-    before = [stored_accounts(stack, user.id) for user in (owner, stranger)]
+    before = [stored_accounts(stack, user.id) for user in (owner, second_owner)]
     mine = account_id(owner)
     for method, account, outcomes in (
         ("GET", mine, {200, 404, 422}),
-        ("GET", account_id(stranger), {404, 422}),
-        ("PATCH", account_id(stranger), {404, 422}),
+        ("GET", account_id(second_owner), {404, 422}),
+        ("PATCH", account_id(second_owner), {404, 422}),
     ):
-        answer = owner.api.request(method, f"{ACCOUNTS}/{write(account)}", content=MINE, headers=JSON)
-        assert answer.status_code in outcomes
-        if answer.status_code == 200:
-            assert UUID(answer.json()["id"]) == mine
+        response = owner.api.request(method, f"{ACCOUNTS}/{write(account)}", content=MINE, headers=JSON)
+        assert response.status_code in outcomes
+        if response.status_code == 200:
+            assert UUID(response.json()["id"]) == mine
         else:
-            assert_problem(answer, answer.status_code, answer.json()["code"], *secrets_of(stack, owner))
-    assert [stored_accounts(stack, user.id) for user in (owner, stranger)] == before
+            assert_problem(response, response.status_code, response.json()["code"], *secrets_of(stack, owner))
+    assert [stored_accounts(stack, user.id) for user in (owner, second_owner)] == before

@@ -1,4 +1,4 @@
-"""What is around the answers: headers, other origins, proxies, and the settings for them."""
+"""What is around the responses: headers, other origins, proxies, and the settings for them."""
 
 import json
 import re
@@ -13,14 +13,14 @@ import pytest
 
 from edge_api.settings import InvalidSettingsError
 from tests.edge.logged import USER_ID, Canaries, serving_more
-from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
+from tests.edge.scripted import ScriptedUpstream, responding, scripted_upstream
 from tests.edge.serving import COMPLETE, read
-from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, NOBODYS_ID
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID
 
 ALLOWED = "https://app.example.com"
 ALSO_ALLOWED = "https://b.example.com"
 ORIGINS = f"{ALLOWED}, {ALSO_ALLOWED}"
-ID = f"{ACCOUNTS}/{NOBODYS_ID}"
+ID = f"{ACCOUNTS}/{UNKNOWN_ID}"
 ACCOUNT = {
     "id": str(uuid4()),
     "user_id": USER_ID,
@@ -38,7 +38,7 @@ def add_to(app):
     async def who(request: Request):
         return {"scheme": request.url.scheme, "client": request.client.host, "host": request.url.hostname}
 """
-# The kinds of answers: a request, what Supabase answers to it, and the status.
+# The kinds of responses: a request, what Supabase responses to it, and the status.
 KINDS: dict[str, tuple[str, str, dict[str, Any], tuple[int, object], int]] = {
     "200": ("GET", ACCOUNTS, {}, (200, []), 200),
     "201": ("POST", ACCOUNTS, {"json": {"account_name": "Mine"}}, (200, ACCOUNT), 201),
@@ -70,13 +70,13 @@ class Api:
     upstream: ScriptedUpstream
 
     def call(self, kind: str, **headers: str) -> httpx.Response:
-        """Provoke a kind of answer."""
+        """Provoke a kind of response."""
         method, path, content, supabase, status = KINDS[kind]
-        self.upstream.script = answering(*supabase)
+        self.upstream.script = responding(*supabase)
         all_headers = {**headers, **content.get("headers", {})}
-        answer = self.client.request(method, path, **{**content, "headers": all_headers})
-        assert answer.status_code == status
-        return answer
+        response = self.client.request(method, path, **{**content, "headers": all_headers})
+        assert response.status_code == status
+        return response
 
 
 @pytest.fixture(scope="module")
@@ -101,28 +101,28 @@ def apis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Api
         yield get
 
 
-def cors(answer: httpx.Response) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+def cors(response: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name.startswith("access-control-")}
 
 
 def listed(value: str) -> set[str]:
     return {part.strip().lower() for part in value.split(",")}
 
 
-# Every answer ---------------------------------------------------------------------------------------------------------
+# Every response -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_answer_is_kept_guessed_at_for_another_origin_or_names_its_server(
+def test_no_response_is_cached_sniffed_shared_with_another_origin_or_names_its_server(
     apis: Callable[..., Api], kind: str
 ) -> None:
-    answer = apis().call(kind, Origin=ALLOWED)
-    assert answer.headers.get_list("Cache-Control") == ["no-store"]
-    assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"]
-    assert len(answer.headers.get_list("X-Request-ID")) == 1
-    assert "Server" not in answer.headers
-    assert "X-Powered-By" not in answer.headers
-    assert cors(answer) == {}  # unless the setting names some
+    response = apis().call(kind, Origin=ALLOWED)
+    assert response.headers.get_list("Cache-Control") == ["no-store"]
+    assert response.headers.get_list("X-Content-Type-Options") == ["nosniff"]
+    assert len(response.headers.get_list("X-Request-ID")) == 1
+    assert "Server" not in response.headers
+    assert "X-Powered-By" not in response.headers
+    assert cors(response) == {}  # unless the setting names some
 
 
 # Other origins --------------------------------------------------------------------------------------------------------
@@ -130,22 +130,22 @@ def test_no_answer_is_kept_guessed_at_for_another_origin_or_names_its_server(
 
 def test_without_the_setting_a_preflight_is_a_method_like_any_other(apis: Callable[..., Api]) -> None:
     headers = {"Origin": ALLOWED, "Access-Control-Request-Method": "GET"}
-    answer = apis().client.options(ACCOUNTS, headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-    assert cors(answer) == {}
+    response = apis().client.options(ACCOUNTS, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    assert cors(response) == {}
 
 
 @pytest.mark.parametrize(
     ("kind", "origin"), [*((kind, ALLOWED) for kind in KINDS), ("200", ALSO_ALLOWED), ("503", ALSO_ALLOWED)]
 )
-def test_a_page_of_an_allowed_origin_can_read_every_answer(apis: Callable[..., Api], kind: str, origin: str) -> None:
-    answer = apis(**ORIGIN).call(kind, Origin=origin)
-    assert set(cors(answer)) == {"access-control-allow-origin", "access-control-expose-headers"}
-    assert answer.headers.get_list("Access-Control-Allow-Origin") == [origin]
-    exposed = listed(answer.headers["Access-Control-Expose-Headers"])
+def test_a_page_of_an_allowed_origin_can_read_every_response(apis: Callable[..., Api], kind: str, origin: str) -> None:
+    response = apis(**ORIGIN).call(kind, Origin=origin)
+    assert set(cors(response)) == {"access-control-allow-origin", "access-control-expose-headers"}
+    assert response.headers.get_list("Access-Control-Allow-Origin") == [origin]
+    exposed = listed(response.headers["Access-Control-Expose-Headers"])
     assert exposed == {"location", "retry-after", "www-authenticate", "x-request-id"}
-    assert "origin" in listed(answer.headers["Vary"])
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert "origin" in listed(response.headers["Vary"])
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(
@@ -163,16 +163,16 @@ def test_a_page_of_an_allowed_origin_can_read_every_answer(apis: Callable[..., A
     ],
 )
 def test_a_page_of_another_origin_reads_none(apis: Callable[..., Api], kind: str, origin: str) -> None:
-    answer = apis(**ORIGIN).call(kind, Origin=origin)
-    assert set(cors(answer)) <= {"access-control-expose-headers"}  # which says nothing by itself
-    assert "origin" in listed(answer.headers["Vary"])
+    response = apis(**ORIGIN).call(kind, Origin=origin)
+    assert set(cors(response)) <= {"access-control-expose-headers"}  # which says nothing by itself
+    assert "origin" in listed(response.headers["Vary"])
 
 
 @pytest.mark.parametrize("kind", ["200", "404 for a path"])
-def test_an_answer_for_no_page_says_that_it_could_be_another(apis: Callable[..., Api], kind: str) -> None:
-    answer = apis(**ORIGIN).call(kind)
-    assert cors(answer) == {}
-    assert "origin" in listed(answer.headers["Vary"])
+def test_a_response_without_cors_varies_by_origin(apis: Callable[..., Api], kind: str) -> None:
+    response = apis(**ORIGIN).call(kind)
+    assert cors(response) == {}
+    assert "origin" in listed(response.headers["Vary"])
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ SENT_BY_PAGES = (
     ("path", "method"), [(ACCOUNTS, "GET"), (ACCOUNTS, "POST"), (GET_OR_CREATE, "POST"), (ID, "GET"), (ID, "PATCH")]
 )
 def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: str, method: str) -> None:
-    answer = with_cors.options(
+    response = with_cors.options(
         path,
         headers={
             "Origin": ALSO_ALLOWED,
@@ -201,12 +201,12 @@ def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: 
             "Access-Control-Request-Headers": ",".join(SENT_BY_PAGES),
         },
     )
-    assert answer.status_code == 200
-    assert answer.headers["Access-Control-Allow-Origin"] == ALSO_ALLOWED
-    assert listed(answer.headers["Access-Control-Allow-Methods"]) == {"get", "post", "patch"}
-    assert set(SENT_BY_PAGES) <= listed(answer.headers["Access-Control-Allow-Headers"])
-    assert "Access-Control-Allow-Credentials" not in answer.headers
-    assert "origin" in listed(answer.headers["Vary"])
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == ALSO_ALLOWED
+    assert listed(response.headers["Access-Control-Allow-Methods"]) == {"get", "post", "patch"}
+    assert set(SENT_BY_PAGES) <= listed(response.headers["Access-Control-Allow-Headers"])
+    assert "Access-Control-Allow-Credentials" not in response.headers
+    assert "origin" in listed(response.headers["Vary"])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_preflight_of_an_allowed_origin_passes(with_cors: httpx.Client, path: 
     ids=["another origin", "no origin", "another method", "another header"],
 )
 def test_any_other_preflight_fails(with_cors: httpx.Client, origin: str, method: str, headers: str) -> None:
-    answer = with_cors.options(
+    response = with_cors.options(
         ACCOUNTS,
         headers={
             "Origin": origin,
@@ -228,16 +228,16 @@ def test_any_other_preflight_fails(with_cors: httpx.Client, origin: str, method:
             "Access-Control-Request-Headers": headers,
         },
     )
-    assert answer.status_code == 400
-    assert (origin == ALLOWED) == ("Access-Control-Allow-Origin" in answer.headers)
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert response.status_code == 400
+    assert (origin == ALLOWED) == ("Access-Control-Allow-Origin" in response.headers)
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 @pytest.mark.parametrize("kind", ["200", "401 without a token"])
 def test_the_origin_can_be_any_but_never_with_cookies(apis: Callable[..., Api], kind: str) -> None:
-    answer = apis(EDGE_CORS_ORIGINS="*").call(kind, Origin="https://anybody.example", Cookie="a=b")
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+    response = apis(EDGE_CORS_ORIGINS="*").call(kind, Origin="https://anybody.example", Cookie="a=b")
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 # The docs, and proxies ------------------------------------------------------------------------------------------------
@@ -253,8 +253,8 @@ def test_without_docs_nothing_of_them_is_there(apis: Callable[..., Api]) -> None
         "/redoc",
         "/docs/oauth2-redirect",
     ):
-        answer = client.get(path)
-        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+        response = client.get(path)
+        assert (response.status_code, response.json()["code"]) == (404, "not_found"), path
     assert client.get(ACCOUNTS).status_code == 200
 
 
@@ -263,7 +263,7 @@ def test_behind_a_proxy_that_strips_a_prefix_paths_have_it(apis: Callable[..., A
     prefix = "/accounts-api"
     api = apis(EDGE_ROOT_PATH=prefix)
     client = api.client
-    api.upstream.script = answering(200, ACCOUNT)
+    api.upstream.script = responding(200, ACCOUNT)
     created = client.post(ACCOUNTS, json={"account_name": "Mine"})
     assert (created.status_code, created.headers["Location"]) == (201, f"{prefix}{ACCOUNTS}/{ACCOUNT['id']}")
     page = client.get("/docs")

@@ -27,7 +27,7 @@ from edge_api.embedded.processes import free_port
 from edge_api.local.stack import Stack
 from tests.edge.faults import KEY, ROW_AND_CREATED, TOKEN
 from tests.edge.problems import MARK
-from tests.edge.scripted import answering, scripted_upstream
+from tests.edge.scripted import responding, scripted_upstream
 from tests.edge.serving import SERVE, log_of, serving, workers
 from tests.support import ACCOUNTS, GET_OR_CREATE, User
 
@@ -95,11 +95,11 @@ def test_metrics_are_those_of_all_workers_and_stay_when_workers_are_replaced(
 def test_what_supabase_does_wrong_is_counted_by_what_the_client_was_told(tmp_path: Path) -> None:
     port = free_port()
     with (
-        scripted_upstream(answering(500, {"message": MARK})) as upstream,
+        scripted_upstream(responding(500, {"message": MARK})) as upstream,
         serving(tmp_path, upstream.url, KEY, EDGE_METRICS_PORT=str(port)) as (url, _),
     ):
-        answer = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
-        assert answer.status_code == 502
+        response = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert response.status_code == 502
         samples = scrape(port)
         calls = value(
             samples, "edge_api_upstream_calls_total", function="get_or_create_account", outcome="bad_upstream"
@@ -125,7 +125,7 @@ def exported(tmp_path: Path) -> dict[str, set[str]]:
     """The names of all samples that are exported, with their labels."""
     port = free_port()
     with (
-        scripted_upstream(answering(500, {})) as upstream,
+        scripted_upstream(responding(500, {})) as upstream,
         serving(tmp_path, upstream.url, KEY, EDGE_METRICS_PORT=str(port)) as (url, _),
     ):
         httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
@@ -223,7 +223,7 @@ def attributes(span: Span) -> dict[str, str | int]:
 def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> None:
     with (
         collector() as sink,
-        scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
+        scripted_upstream(responding(200, [ROW_AND_CREATED])) as upstream,
         serving(tmp_path, upstream.url, KEY, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_BSP_SCHEDULE_DELAY="50") as (
             url,
             child,
@@ -256,7 +256,7 @@ def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> Non
 def test_a_failure_has_its_code_in_the_trace_and_no_message(tmp_path: Path) -> None:
     with (
         collector() as sink,
-        scripted_upstream(answering(500, {"message": MARK})) as upstream,
+        scripted_upstream(responding(500, {"message": MARK})) as upstream,
         serving(tmp_path, upstream.url, KEY, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_BSP_SCHEDULE_DELAY="50") as (
             url,
             _,
@@ -275,7 +275,7 @@ def test_a_failure_has_its_code_in_the_trace_and_no_message(tmp_path: Path) -> N
 def test_a_collector_that_is_down_holds_nobody_up(tmp_path: Path) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     with (
-        scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
+        scripted_upstream(responding(200, [ROW_AND_CREATED])) as upstream,
         serving(tmp_path, upstream.url, KEY, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="10") as (
             url,
             child,
@@ -291,11 +291,11 @@ def test_a_collector_that_is_down_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_an_exporter_that_there_is_not_is_said_and_the_api_serves(tmp_path: Path) -> None:
     with (
-        scripted_upstream(answering(200, [ROW_AND_CREATED])) as upstream,
+        scripted_upstream(responding(200, [ROW_AND_CREATED])) as upstream,
         serving(tmp_path, upstream.url, KEY, OTEL_TRACES_EXPORTER="pigeon") as (url, _),
     ):
-        answer = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
-        assert answer.status_code == 200
+        response = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert response.status_code == 200
     assert "OTEL_TRACES_EXPORTER names an exporter that is not installed" in (tmp_path / "api.log").read_text()
 
 

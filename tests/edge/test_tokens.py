@@ -15,7 +15,7 @@ from fastapi import Request
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, Kind
 from tests.edge.faults import eventually
-from tests.edge.scripted import ScriptedUpstream, answering, scripted_upstream
+from tests.edge.scripted import ScriptedUpstream, responding, scripted_upstream
 from tests.edge.serving import serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
@@ -156,8 +156,8 @@ def test_each_is_a_problem_document_and_costs_no_call(edge: tuple[Callable[[str]
     upstream.received.clear()
     for tokens, status, code in ((INVALID, 401, "invalid_token"), (NO_USERS, 403, "not_a_user")):
         for kind, token in tokens.items():
-            answer = call(token)
-            assert (kind, answer.status_code, answer.json()["code"]) == (kind, status, code)
+            response = call(token)
+            assert (kind, response.status_code, response.json()["code"]) == (kind, status, code)
     assert upstream.received == []
 
 
@@ -169,7 +169,7 @@ def test_a_token_is_passed_on_unchanged_and_asked_about_each_time(
     upstream.received.clear()
     token = jwt_of(claims(), header={"alg": "ES256", "kid": "standby"})
     assert call(token).status_code == 200
-    upstream.script = answering(401, {"code": "PGRST301"})
+    upstream.script = responding(401, {"code": "PGRST301"})
     refused = call(token)
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
     assert [received.headers["authorization"] for received in upstream.received] == [f"Bearer {token}"] * 2
@@ -178,7 +178,7 @@ def test_a_token_is_passed_on_unchanged_and_asked_about_each_time(
 
 def test_whose_token_supabase_refused_is_not_logged(tmp_path: Path) -> None:
     with (
-        scripted_upstream(answering(401, {"code": "PGRST301"})) as upstream,
+        scripted_upstream(responding(401, {"code": "PGRST301"})) as upstream,
         serving(tmp_path, upstream.url, "sb_publishable_abc") as (url, child),
     ):
         headers = {"Authorization": f"Bearer {jwt_of(claims())}"}

@@ -59,20 +59,20 @@ class Dev:
         return first
 
     def auth(self, path: str, email: str) -> dict[str, Any]:
-        answer = httpx.post(
+        response = httpx.post(
             f"{self.settings['SUPABASE_URL']}/auth/v1/{path}",
             headers={"apikey": self.settings["SUPABASE_PUBLISHABLE_KEY"]},
             json={"email": email, "password": PASSWORD},
         )
-        answer.raise_for_status()
-        session: dict[str, Any] = answer.json()
+        response.raise_for_status()
+        session: dict[str, Any] = response.json()
         return session
 
     def call(self, method: str, path: str, session: Mapping[str, Any]) -> Any:
         headers = {"Authorization": f"Bearer {session['access_token']}"}
-        answer = httpx.request(method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers)
-        answer.raise_for_status()
-        return answer.json()
+        response = httpx.request(method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers)
+        response.raise_for_status()
+        return response.json()
 
 
 def new_environment(state: Path) -> dict[str, str]:
@@ -211,9 +211,9 @@ def test_the_lines_to_paste_work(dev: Dev) -> None:
     pasted = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", lines], capture_output=True, text=True, timeout=30, check=True
     )
-    empty, made, refused = pasted.stdout.replace("}{", "}\n{").splitlines()
+    empty, created, refused = pasted.stdout.replace("}{", "}\n{").splitlines()
     assert '"count":0' in empty
-    assert '"created":true' in made
+    assert '"created":true' in created
     assert '"code":"account_exists"' in refused
 
 
@@ -257,10 +257,10 @@ def test_pages_of_this_machine_and_of_the_named_origins_may_call(dev: Dev, origi
         "Access-Control-Request-Headers": "authorization,x-tenant",
     }
     for method, headers in (("OPTIONS", preflight), ("GET", {"Origin": origin})):
-        answer = httpx.request(method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers)
-        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if may_call else None)
-        assert "Access-Control-Allow-Credentials" not in answer.headers
-        assert answer.status_code == (401 if method == "GET" else 200 if may_call else 400)
+        response = httpx.request(method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers)
+        assert response.headers.get("Access-Control-Allow-Origin") == (origin if may_call else None)
+        assert "Access-Control-Allow-Credentials" not in response.headers
+        assert response.status_code == (401 if method == "GET" else 200 if may_call else 400)
 
 
 def test_a_port_in_use_is_one_clear_line(dev: Dev) -> None:

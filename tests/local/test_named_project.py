@@ -32,6 +32,9 @@ insert into public.user_accounts (user_id, account_name) select id, 'Theirs' fro
 IN_THE_DATABASE = "DATABASE_URL is not set: this test looks into the database"
 SIGNS_IN = "there is no Auth server at SUPABASE_URL: this test signs in there"
 LOCKS = "06_altered_table locks the table: not for a project that may be in use"
+_SUITES_SECONDS = 240  # some 30 where nothing else runs
+
+pytestmark = pytest.mark.timeout(_SUITES_SECONDS + 60)
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +60,22 @@ def without_auth(supabase_url: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self) -> None:
+        def response(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.path.startswith("/rest/v1/"):
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                answer = client.request(self.command, self.path, headers=headers, content=body)
+                response = client.request(self.command, self.path, headers=headers, content=body)
             else:
-                answer = httpx.Response(404)
-            self.send_response(answer.status_code)
+                response = httpx.Response(404)
+            self.send_response(response.status_code)
             for name in ("content-type", "content-range"):
-                if name in answer.headers:
-                    self.send_header(name, answer.headers[name])
-            self.send_header("Content-Length", str(len(answer.content)))
+                if name in response.headers:
+                    self.send_header(name, response.headers[name])
+            self.send_header("Content-Length", str(len(response.content)))
             self.end_headers()
-            self.wfile.write(answer.content)
+            self.wfile.write(response.content)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - as http.server wants them
+        do_GET = do_POST = do_PATCH = do_DELETE = response  # noqa: N815 - as http.server wants them
 
         def log_message(self, *_arguments: object) -> None:
             pass
@@ -107,7 +110,7 @@ def run_suites(folder: Path, *suites: str, **environment: str) -> tuple[str, dic
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=_SUITES_SECONDS,
         check=False,
     )
     results: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set(), "reasons": set()}

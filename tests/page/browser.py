@@ -21,7 +21,7 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# A browser says so by itself of each answer that is an error, and of each that does not come.
+# A browser says so by itself of each response that is an error, and of each that does not come.
 _FAILED_REQUEST = "Failed to load resource"
 _AXE = PROJECT / "node_modules" / "axe-core" / "axe.min.js"
 PASSWORD = "correct horse battery"

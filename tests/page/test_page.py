@@ -58,7 +58,7 @@ def test_a_new_user_sees_the_account_made_and_what_made_it(visitor: Visitor) -> 
     expect(visitor.title).to_have_text("Default Alpaca Account")
     expect(visitor.title).to_be_focused()
     expect(visitor.fresh).to_be_visible()
-    expect(visitor.page.get_by_role("status")).to_have_text("Your account was made just now.")
+    expect(visitor.page.get_by_role("status")).to_have_text("Your account was created just now.")
     expect(visitor.page.get_by_text(email)).to_be_visible()
     straight, through_the_api = (visitor.page.locator(f"[data-way={way}]") for way in ("supabase", "api"))
     expect(straight).to_contain_text('await supabase.rpc("get_or_create_account").single()')
@@ -370,9 +370,9 @@ def states(visitor: Visitor) -> Iterator[str]:
     visitor.page.reload()
     expect(visitor.page.get_by_text("Supabase does not respond")).to_be_visible()
     yield "failed"
-    unanswered: list[Route] = []
+    pending: list[Route] = []
     visitor.page.unroute("**/rpc/get_or_create_account")
-    visitor.page.route("**/rpc/get_or_create_account", lambda route: unanswered.append(route))  # noqa: PLW0108 - Playwright counts its arguments
+    visitor.page.route("**/rpc/get_or_create_account", lambda route: pending.append(route))  # noqa: PLW0108 - Playwright counts its arguments
     visitor.page.reload()
     expect(visitor.page.get_by_text("Looking for it…")).to_be_visible()
     yield "loading"
@@ -441,7 +441,7 @@ def test_the_page_leads_to_the_docs_the_types_and_the_database(visitor: Visitor,
     *paths, database = [link.get_attribute("href") or "" for link in links]
     assert database == stack.cluster.url(MIGRATOR, with_password=False)
     found = {path: httpx.get(f"{stack.api_url}{path}") for path in paths}
-    assert {path: answer.status_code for path, answer in found.items()} == {
+    assert {path: response.status_code for path, response in found.items()} == {
         "/docs": 200,
         "/openapi.json": 200,
         "/page/database.types.ts": 200,

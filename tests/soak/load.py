@@ -19,7 +19,7 @@ SEED = 20261123
 
 
 async def offer(url: str, tokens: list[str], connections: int, seconds: float) -> dict[str, Any]:
-    """Call for `seconds` on each of so many connections, each time as soon as the last call is answered.
+    """Call for `seconds` on each of so many connections, each time as soon as the last response is read.
 
     Args:
         url: the API's.
@@ -27,7 +27,7 @@ async def offer(url: str, tokens: list[str], connections: int, seconds: float) -
         connections: how many call at the same time.
         seconds: for how long; calls under way are waited for.
     """
-    answers: Counter[str] = Counter()
+    responses: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     latencies: list[float] = []
     choose = random.Random(SEED)  # noqa: S311 - to be the same again, not to be secret
@@ -42,20 +42,20 @@ async def offer(url: str, tokens: list[str], connections: int, seconds: float) -
                 method, path = choose.choice([("GET", ACCOUNTS), ("POST", GET_OR_CREATE)])
                 since = time.monotonic()
                 try:
-                    async with session.request(method, path, headers=headers) as answer:
-                        await answer.read()
+                    async with session.request(method, path, headers=headers) as response:
+                        await response.read()
                 except (aiohttp.ClientError, TimeoutError) as error:
                     faults[type(error).__name__] += 1
                     continue
                 latencies.append(time.monotonic() - since)
-                answers[str(answer.status)] += 1
-                if answer.status == 503 and int(answer.headers.get("Retry-After", "0")) < 1:
+                responses[str(response.status)] += 1
+                if response.status == 503 and int(response.headers.get("Retry-After", "0")) < 1:
                     faults["503 without Retry-After"] += 1
 
         await asyncio.gather(*(call_again_and_again() for _ in range(connections)))
     latencies.sort()
     quantiles = {name: latencies[int(len(latencies) * share)] for name, share in (("p50", 0.5), ("p99", 0.99))}
-    return {"answers": answers, "faults": faults, **quantiles, "max": latencies[-1]}
+    return {"responses": responses, "faults": faults, **quantiles, "max": latencies[-1]}
 
 
 if __name__ == "__main__":

@@ -45,16 +45,16 @@ class Load:
     """What came of some load."""
 
     def __init__(self, results: list[dict[str, Any]], seconds: float) -> None:
-        self.answers: Counter[str] = sum((Counter(result["answers"]) for result in results), Counter())
+        self.responses: Counter[str] = sum((Counter(result["responses"]) for result in results), Counter())
         self.faults: Counter[str] = sum((Counter(result["faults"]) for result in results), Counter())
-        self.rate = self.answers.total() / seconds
-        self.good_rate = self.answers["200"] / seconds
+        self.rate = self.responses.total() / seconds
+        self.good_rate = self.responses["200"] / seconds
         self.slowest = max(result["max"] for result in results)
         self._p99 = max(result["p99"] for result in results)
 
     def __str__(self) -> str:
         return (
-            f"{self.rate:.0f} answers/s, {self.good_rate:.0f} of them 200; {dict(self.answers)}, {dict(self.faults)}; "
+            f"{self.rate:.0f} responses/s, {self.good_rate:.0f} with 200; {dict(self.responses)}, {dict(self.faults)}; "
             f"99 % within {self._p99:.2f} s, all within {self.slowest:.2f} s"
         )
 
@@ -105,7 +105,7 @@ def test_what_is_too_much_is_refused_in_order_and_leaves_nothing_behind(
 
     files_when_idle = api.num_fds()
     usual = offer(url, tokens, connections=USUAL_CONNECTIONS, seconds=5, processes=1)
-    assert set(usual.answers) == {"200"}
+    assert set(usual.responses) == {"200"}
     assert not usual.faults
 
     offer(url, tokens, connections=TOO_MANY_CONNECTIONS, seconds=min(seconds, 10), processes=PROCESSES)
@@ -131,8 +131,8 @@ def test_what_is_too_much_is_refused_in_order_and_leaves_nothing_behind(
         record_property(name, str(value))
         sys.stdout.write(f"{name}: {value}\n")
 
-    assert set(load.answers) <= {"200", "503", "504"}
-    assert load.answers["503"] > 0
+    assert set(load.responses) <= {"200", "503", "504"}
+    assert load.responses["503"] > 0
     assert not load.faults
     assert in_a_row == 20
     assert recovered_in < 2

@@ -37,7 +37,7 @@ def auth(refusals: int, headers: dict[str, str]) -> Script:
 def project(
     refusals: int, *, patience_seconds: float = 120, jwt_secret: str = "", headers: dict[str, str] | None = None
 ) -> Iterator[tuple[Target, ScriptedUpstream, list[float]]]:
-    """A project whose Auth refuses so often, and the pauses that were made for it."""
+    """A project whose Auth refuses so often, and the pauses that were created for it."""
     pauses: list[float] = []
     transport = PacedTransport(patience_seconds, pauses.append)
     with scripted_upstream(auth(refusals, headers or {})) as upstream, httpx.Client(transport=transport) as client:
@@ -68,7 +68,7 @@ def test_it_is_not_waited_for_ever(headers: dict[str, str], expected: list[float
     with project(1000, patience_seconds=7, headers=headers) as (target, _, pauses):
         with pytest.raises(httpx.HTTPStatusError, match="429"):
             target.sign_up(*CREDENTIALS)
-        assert target.made == [USER_ID]  # to be removed, though nobody signed in
+        assert target.created == [USER_ID]  # to be removed, though nobody signed in
     assert pauses == expected
 
 

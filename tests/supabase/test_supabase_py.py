@@ -23,47 +23,47 @@ def connections() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def stranger(stack: Stack, connections: httpx.Client) -> Client:
+def unauthenticated(stack: Stack, connections: httpx.Client) -> Client:
     """supabase-py, signed in as nobody."""
     options = SyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=connections)
     return create_client(stack.supabase_url, stack.keys.publishable, options)
 
 
 @pytest.fixture
-def client(stranger: Client, user: User) -> Client:
+def client(unauthenticated: Client, user: User) -> Client:
     """supabase-py with a user's token."""
-    stranger.postgrest.auth(user.token)
-    return stranger
+    unauthenticated.postgrest.auth(user.token)
+    return unauthenticated
 
 
-def rows(answer: Any) -> list[dict[str, Any]]:
-    assert isinstance(answer.data, list)
-    return answer.data
+def rows(response: Any) -> list[dict[str, Any]]:
+    assert isinstance(response.data, list)
+    return response.data
 
 
 def account(data: Any) -> UserAccountResponse:
     return UserAccountResponse.model_validate(data)
 
 
-def test_the_gateway_and_the_api_give_the_same_account(stack: Stack, stranger: Client, user: User) -> None:
+def test_the_gateway_and_the_api_give_the_same_account(stack: Stack, unauthenticated: Client, user: User) -> None:
     """To one who signs in with the password, as a frontend's user does."""
     if isinstance(stack, Target):
         stack.need_auth()
-    client = stranger
+    client = unauthenticated
     session = client.auth.sign_in_with_password({"email": user.email, "password": user.password})
     assert session.user is not None
     assert session.user.id == str(user.id)
 
     (first,) = rows(client.rpc("get_or_create_account", {}).execute())
-    made = GetOrCreateAccountRow.model_validate(first)
-    assert made.created is True
-    assert made.account_name == "Default Alpaca Account"
+    created = GetOrCreateAccountRow.model_validate(first)
+    assert created.created is True
+    assert created.account_name == "Default Alpaca Account"
 
     through_api = account(user.api.post(GET_OR_CREATE).json()["account"])
     assert through_api == account(first)
     assert [account(row) for row in rows(client.table("user_accounts").select("*").execute())] == [through_api]
     assert [account(row) for row in rows(client.rpc("list_accounts", {}).execute())] == [through_api]
-    assert [account(row) for row in rows(client.rpc("get_account", {"account_id": str(made.id)}).execute())] == [
+    assert [account(row) for row in rows(client.rpc("get_account", {"account_id": str(created.id)}).execute())] == [
         through_api
     ]
 
@@ -160,15 +160,15 @@ def test_another_users_account_is_out_of_reach(stack: Stack, client: Client, oth
         ("rename_account", {"account_id": str(uuid4()), "account_name": "Mine"}),
     ],
 )
-def test_without_signing_in_no_function_runs(stranger: Client, function: str, arguments: dict[str, str]) -> None:
+def test_without_signing_in_no_function_runs(unauthenticated: Client, function: str, arguments: dict[str, str]) -> None:
     with pytest.raises(PostgrestAPIError) as refused:
-        stranger.rpc(function, arguments).execute()
+        unauthenticated.rpc(function, arguments).execute()
     assert refused.value.code == "42501"
 
 
-def test_without_signing_in_the_table_is_closed(stranger: Client) -> None:
+def test_without_signing_in_the_table_is_closed(unauthenticated: Client) -> None:
     with pytest.raises(PostgrestAPIError) as refused:
-        stranger.table("user_accounts").select("*").execute()
+        unauthenticated.table("user_accounts").select("*").execute()
     assert refused.value.code == "42501"
 
 

@@ -1,0 +1,160 @@
+"""Roles, relations and functions of a database, and what a role may do with them."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Final
+
+import psycopg
+
+from edge_api.verify.policies import Passes, passes
+
+_QUERY: Final = files(__package__).joinpath("reach.sql").read_bytes()
+PUBLIC: Final = 0
+WRITES: Final = frozenset({"insert", "update", "delete", "truncate"})
+VERBS: Final = WRITES | {"select"}
+_COMMANDS: Final = {"select": "r", "insert": "a", "update": "w", "delete": "d"}
+_ORDER: Final[tuple[Passes, ...]] = ("nothing", "own", "any")
+OWNER_COLUMN: Final = "user_id"
+
+Document = dict[str, Any]
+
+
+@dataclass
+class Model:
+    """What can be changed in it stands for what a fix would change."""
+
+    roles: dict[int, Document] = field(default_factory=dict)
+    schemas: dict[int, Document] = field(default_factory=dict)
+    relations: dict[int, Document] = field(default_factory=dict)
+    functions: dict[int, Document] = field(default_factory=dict)
+    memberships: list[Document] = field(default_factory=list)
+    relations_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    functions_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _holds: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def role(self, name: str) -> int:
+        """A role's id."""
+        return next(oid for oid, role in self.roles.items() if role["name"] == name)
+
+    def changed(self) -> None:
+        """To be called when a role or a membership was changed."""
+        self._holds.clear()
+
+    def holds(self, role: int) -> frozenset[int]:
+        """The roles whose rights a role has without doing anything for it."""
+        if role not in self._holds:
+            held = {role, PUBLIC}
+            while more := {m["roleid"] for m in self.memberships if m["member"] in held and m["inherits"]} - held:
+                held |= more
+            self._holds[role] = frozenset(held)
+        return self._holds[role]
+
+    def becomes(self, role: int) -> dict[int, list[Document]]:
+        """The roles that a role can become, and by which memberships."""
+        found: dict[int, list[Document]] = {role: []}
+        pending = [role]
+        while pending:
+            each = pending.pop(0)
+            for m in self.memberships:
+                if m["member"] == each and (m["sets"] or m["inherits"]) and m["roleid"] not in found:
+                    found[m["roleid"]] = [*found[each], m]
+                    pending.append(m["roleid"])
+        return found
+
+    def is_superuser(self, role: int) -> bool:
+        """Whether nothing holds a role back."""
+        return bool(self.roles[role]["superuser"])
+
+    def _predefined(self, role: int, name: str) -> bool:
+        return any(each and self.roles[each]["name"] == name for each in self.holds(role))
+
+    def uses(self, role: int, schema: int) -> bool:
+        """Whether a role may look names up in a schema."""
+        return (
+            self.is_superuser(role)
+            or bool(self.holds(role) & {*(self.schemas[schema]["users"] or []), self.schemas[schema]["owner"]})
+            or self._predefined(role, "pg_read_all_data")
+            or self._predefined(role, "pg_write_all_data")
+        )
+
+    def executes(self, role: int, function: Document) -> bool:
+        """Whether a role may execute a function."""
+        return self.is_superuser(role) or bool(self.holds(role) & {*(function["users"] or []), function["owner"]})
+
+    def verbs(self, role: int, relation: Document, column: str | None = None) -> frozenset[str]:
+        """What a role may do with a relation, or with some columns of it, or with one column; row security aside."""
+        held = self.holds(role)
+        if self.is_superuser(role):
+            return VERBS
+        found = {verb for grantee, verb, _ in relation["rights"] or [] if grantee in held}
+        found |= {
+            verb
+            for grantee, verb, _, name in relation["column_rights"] or []
+            if grantee in held and column in {None, name}
+        }
+        if self._predefined(role, "pg_read_all_data"):
+            found.add("select")
+        if self._predefined(role, "pg_write_all_data"):
+            found |= WRITES - {"truncate"}
+        return VERBS & found
+
+    def is_exempt(self, role: int, relation: Document) -> bool:
+        """Whether row level security does not apply to a role."""
+        return (
+            self.is_superuser(role)
+            or self.roles[role]["bypasses"]
+            or not relation["row_security"]
+            or (relation["owner"] in self.holds(role) and not relation["forced"])
+        )
+
+    def foreign(self, role: int, relation: Document) -> frozenset[str]:
+        """What a role may do with the rows of others in a table."""
+        verbs = self.verbs(role, relation)
+        if self.is_exempt(role, relation):
+            return verbs
+        found = verbs & {"truncate"}
+        for verb in verbs & set(_COMMANDS):
+            using, check = (self._passes(role, relation, verb, clause) for clause in ("using", "check"))
+            gives_away = verb in self.verbs(role, relation, OWNER_COLUMN)
+            if (
+                (verb in {"select", "delete"} and using == "any")
+                or (verb == "insert" and check == "any" and gives_away)
+                or (verb == "update" and using == "any" and (check == "any" or (check == "own" and gives_away)))
+                or (verb == "update" and using == "own" and check == "any" and gives_away)
+            ):
+                found |= {verb}
+        return frozenset(found)
+
+    def _passes(self, role: int, relation: Document, verb: str, clause: str) -> Passes:
+        """Which rows the policies let through: any permissive one, and all restrictive ones."""
+        let: list[Passes] = ["nothing"]
+        limits: list[Passes] = ["any"]
+        for policy in relation["policies"] or []:
+            if policy["command"] in {"*", _COMMANDS[verb]} and self.holds(role) & set(policy["roles"]):
+                expression = policy[clause] if policy[clause] is not None or verb == "insert" else policy["using"]
+                if clause == "check" and expression is None:
+                    expression = policy["using"]
+                (let if policy["permissive"] else limits).append(passes(expression))
+        return min(max(let, key=_ORDER.index), min(limits, key=_ORDER.index), key=_ORDER.index)
+
+
+def read(connection: psycopg.Connection) -> Model:
+    """The model of a database. Inside a transaction whose search_path is empty and whose scope is set."""
+    model = Model()
+    for kind, document in connection.execute(_QUERY):
+        match kind:
+            case "role":
+                model.roles[document["oid"]] = document
+            case "membership":
+                numbers = {key: int(document[key]) for key in ("roleid", "member", "grantor")}
+                model.memberships.append({**document, **numbers, "id": len(model.memberships)})
+            case "schema":
+                model.schemas[document["oid"]] = document
+            case "relation":
+                model.relations[document["oid"]] = document
+                model.relations_named[document["bare"]].append(document["oid"])
+            case _:
+                model.functions[document["oid"]] = document
+                model.functions_named[document["bare"]].append(document["oid"])
+    return model

@@ -1,0 +1,177 @@
+-- What decides by which path a role comes to a row: a document for each role, relation and function, and for what
+-- connects them. Reads catalogs only, which every role may. The protected tables are the relations in edge_api.scope.
+--
+-- Runs with an empty search_path, so that PostgreSQL qualifies each name in what it returns.
+--
+-- The catalogs have columns named like keywords, and a row of a table of data is a line:
+-- noqa: disable=RF02,RF04,ST05,layout
+with recursive schemas as (
+    select *
+    from pg_namespace
+    where nspname not in ('pg_catalog', 'information_schema') and nspname !~ '^pg_(toast|temp)'
+),
+
+-- whoever reaches an ancestor or a descendant of a protected table, reaches rows of it
+kin as (
+    select
+        c.oid, up
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    cross join (values (true), (false)) as direction (up)
+    where format('%I.%I', n.nspname, c.relname) = 'auth.users'
+        or current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
+    union
+    select
+        case when k.up then i.inhparent else i.inhrelid end as oid, k.up
+    from pg_inherits as i
+    inner join kin as k on k.oid = case when k.up then i.inhrelid else i.inhparent end
+),
+
+keys as (
+    select c.*
+    from pg_constraint as c
+    where c.conrelid in (select k.oid from kin as k)
+        and c.contype = 'f' and (c.confdeltype in ('c', 'n', 'd') or c.confupdtype in ('c', 'n', 'd'))
+)
+
+select
+    'role' as kind, to_jsonb(r) as document
+from (
+    select
+        oid::bigint, rolname as name, format('%I', rolname) as quoted, rolsuper as superuser, rolbypassrls as bypasses
+    from pg_roles
+) as r
+union all
+select
+    'membership' as kind, to_jsonb(m)
+    || jsonb_build_object(
+        'inherits', coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit),
+        'sets', coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+    ) as document
+from pg_auth_members as m
+inner join pg_roles as r on m.member = r.oid
+union all
+select
+    'schema' as kind,
+    jsonb_build_object(
+        'oid', n.oid::bigint, 'name', n.nspname, 'owner', n.nspowner::bigint,
+        'users', (
+            select jsonb_agg(distinct a.grantee::bigint)
+            from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+            where a.privilege_type = 'USAGE'
+        )
+    ) as document
+from schemas as n
+union all
+select
+    'relation' as kind,
+    jsonb_build_object(
+        'oid', c.oid::bigint, 'name', format('%I.%I', n.nspname, c.relname), 'bare', c.relname, 'schema', n.oid::bigint,
+        'kind', c.relkind, 'owner', c.relowner::bigint, 'protected', c.oid in (select k.oid from kin as k),
+        'above', c.oid in (select k.oid from kin as k where k.up),
+        'invoker', coalesce(
+            (
+                select o.option_value::boolean
+                from pg_options_to_table(c.reloptions) as o
+                where o.option_name = 'security_invoker'
+            ),
+            false
+        ),
+        'barrier', coalesce(
+            (
+                select o.option_value::boolean
+                from pg_options_to_table(c.reloptions) as o
+                where o.option_name = 'security_barrier'
+            ),
+            false
+        ),
+        'row_security', c.relrowsecurity, 'forced', c.relforcerowsecurity, 'options',
+        (
+            select jsonb_agg(o.option_value) from pg_foreign_table as f, pg_options_to_table(f.ftoptions) as o
+            where f.ftrelid = c.oid
+        ),
+        'text', case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end,
+        'rights', (
+            select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint))
+            from aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as a
+        ),
+        'column_rights', (
+            select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint, t.attname))
+            from pg_attribute as t
+            cross join lateral aclexplode(t.attacl) as a
+            where t.attrelid = c.oid
+        ),
+        'rules', (
+            select
+                jsonb_agg(
+                    jsonb_build_array(
+                        format('%I', w.rulename),
+                        case w.ev_type when '2' then 'update' when '3' then 'insert' else 'delete' end,
+                        pg_get_ruledef(w.oid)
+                    )
+                )
+            from pg_rewrite as w
+            where w.ev_class = c.oid and w.ev_type != '1' and w.ev_enabled != 'D'
+        ),
+        'triggers', (
+            select jsonb_agg(jsonb_build_array(t.tgname, t.tgfoid::bigint))
+            from pg_trigger as t
+            where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled not in ('D', 'R')
+        ),
+        'policies', (
+            select
+                jsonb_agg(
+                    jsonb_build_object(
+                        'permissive', p.polpermissive, 'command', p.polcmd, 'roles', p.polroles::bigint[],
+                        'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)
+                    )
+                )
+            from pg_policy as p
+            where p.polrelid = c.oid
+                and (c.oid in (select k.oid from kin as k) or c.oid in (select k.confrelid from keys as k))
+        ),
+        'parents', (select jsonb_agg(i.inhparent::bigint) from pg_inherits as i where i.inhrelid = c.oid),
+        'keys', (
+            select jsonb_agg(jsonb_build_array(k.conrelid::regclass, format('%I', k.conname)))
+            from keys as k
+            where k.confrelid = c.oid
+        )
+    ) as document
+from pg_class as c
+inner join schemas as n on c.relnamespace = n.oid
+where c.relkind in ('r', 'p', 'v', 'm', 'f')
+union all
+select
+    'function' as kind,
+    jsonb_build_object(
+        'oid', p.oid::bigint, 'name', p.oid::regprocedure, 'bare', p.proname, 'schema', n.oid::bigint,
+        'owner', p.proowner::bigint, 'kind', p.prokind, 'definer', p.prosecdef, 'parsed', p.prosqlbody is not null,
+        'text', case
+            -- what runs in an aggregate runs without a right to execute it
+            when p.prokind = 'a'
+                then (
+                    select string_agg(f.value || '()', ' ')
+                    from pg_aggregate as a
+                    cross join jsonb_each_text(to_jsonb(a)) as f
+                    where a.aggfnoid = p.oid and f.key ~ 'fn$' and f.value != '-'
+                )
+            else coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+        end, 'returns', p.prorettype::regtype, 'set', p.proretset,
+        'users', (
+            select jsonb_agg(distinct a.grantee::bigint)
+            from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+        ),
+        -- what an operator, a cast, a default or a policy calls needs no usage on its schema
+        'referenced', exists (
+            select from pg_depend as d
+            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid and d.classid != 'pg_trigger'::regclass
+        )
+    ) as document
+from pg_proc as p
+inner join schemas as n on p.pronamespace = n.oid
+inner join pg_language as l on p.prolang = l.oid
+where (l.lanname not in ('c', 'internal') or p.prokind = 'a')
+    and not exists (
+        select from pg_depend as d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+    )

@@ -1,0 +1,101 @@
+"""What `edge-api verify` understands of expressions and of the text of functions and views."""
+
+import pytest
+
+from edge_api.verify.bodies import counts_only, is_dynamic, mentions
+from edge_api.verify.findings import printable, runnable
+from edge_api.verify.policies import conjuncts, passes
+
+OWN = "(user_id = ( SELECT auth.uid() AS uid))"
+
+
+@pytest.mark.parametrize(
+    ("expression", "rows"),
+    [
+        (OWN, "own"),
+        ("(auth.uid() = user_id)", "own"),
+        (f"({OWN} AND (is_active OR true))", "own"),
+        (f"({OWN} OR (account_name = 'a or b'))", "any"),
+        (f"({OWN} OR false)", "own"),
+        (f"(NOT {OWN})", "any"),
+        ("(user_id <> auth.uid())", "any"),
+        ("(user_id = auth.uid()) IS NOT NULL", "any"),
+        ("true", "any"),
+        (None, "any"),
+        ("false", "nothing"),
+        (f"({OWN} AND false)", "nothing"),
+    ],
+)
+def test_which_rows_a_policy_lets_through(expression: str | None, rows: str) -> None:
+    assert passes(expression) == rows
+
+
+def test_a_condition_more_is_recognised() -> None:
+    assert conjuncts(OWN) < conjuncts(f"({OWN} AND (( SELECT (auth.jwt() ->> 'aal'::text)) = 'aal2'::text))")
+    assert not conjuncts(OWN) <= conjuncts(f"({OWN} OR is_active)")
+
+
+FROM = "select * from public.user_accounts"
+
+
+@pytest.mark.parametrize(
+    ("text", "verbs", "own"),
+    [
+        (FROM, {"select"}, False),
+        (f"{FROM} where user_id = auth.uid()", {"select"}, True),
+        (f"{FROM} as ua where (ua.user_id = (select auth.uid()))", {"select"}, True),
+        (f"{FROM} where user_id = auth.uid() or true", {"select"}, False),
+        (f"{FROM} where (user_id = auth.uid()) is not null", {"select"}, False),
+        (f"{FROM} where not user_id = auth.uid()", {"select"}, False),
+        (f"{FROM} where exists (select from team where user_id = auth.uid())", {"select"}, False),
+        (f"{FROM} as ua join team as t on t.id = ua.id where t.user_id = auth.uid()", {"select"}, False),
+        (f"{FROM} where user_id = owner", {"select"}, False),
+        (f"declare me uuid := auth.uid(); begin return query {FROM} where user_id = me; end", {"select"}, True),
+        (
+            f"declare me uuid := auth.uid(); begin me := x; return query {FROM} where user_id = me; end",
+            {"select"},
+            False,
+        ),
+        ("update public.user_accounts set account_name = 'x' where id = $1", {"update"}, False),
+        ("delete from only public.user_accounts", {"delete"}, False),
+        ("truncate table public.user_accounts", {"truncate"}, False),
+        ("insert into public.user_accounts (account_name) values ('x')", {"insert"}, True),
+        ("insert into public.user_accounts (user_id) values (owner)", {"insert"}, False),
+        ("execute 'select * from public.user_accounts'", {"select"}, False),
+    ],
+)
+def test_what_a_text_does_with_a_table(text: str, verbs: set[str], own: bool) -> None:
+    (mention,) = (found for found in mentions(text) if found.name == "user_accounts")
+    assert (mention.schema, set(mention.verbs), mention.own) == ("public", verbs, own)
+
+
+@pytest.mark.parametrize(
+    "text", ["-- from user_accounts\nselect 1", "select 'user_accounts'", "/* from user_accounts */"]
+)
+def test_what_only_looks_like_it(text: str) -> None:
+    assert [mention for mention in mentions(text) if mention.name == "user_accounts"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "dynamic"),
+    [
+        ("begin execute query; end", True),
+        ("begin execute format('select * from %I', name) into x; end", True),
+        ("select query_to_xml(query, true, true, '')", True),
+        ("begin execute 'select 1' into x; end", False),
+        ("begin return; end", False),
+    ],
+)
+def test_sql_that_is_put_together_is_recognised(text: str, dynamic: bool) -> None:
+    assert is_dynamic(text) is dynamic
+
+
+def test_a_number_of_rows_is_told_from_rows() -> None:
+    assert counts_only(" SELECT count(*) AS n\n   FROM public.user_accounts;")
+    assert not counts_only(" SELECT count(*) AS n, account_name\n   FROM public.user_accounts;")
+
+
+def test_names_are_printed_so_that_they_fake_nothing_and_still_name_it() -> None:
+    assert printable("a\u202eb\nc\x1b") == "a\\202eb c\\001b"
+    assert runnable('drop policy "a\n\\b\u202e" on t') == 'drop policy U&"a\\000a\\\\b\\202e" on t'
+    assert runnable('drop policy "a \\ b" on t') == 'drop policy "a \\ b" on t'

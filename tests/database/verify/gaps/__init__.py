@@ -1,0 +1,31 @@
+"""The catalogue: changes by kind, each with a name of its own."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.database.verify.gap import Gap
+from tests.database.verify.gaps import (
+    combinations,
+    functions,
+    harmless,
+    policies,
+    rights,
+    roles,
+    structure,
+    surroundings,
+    tables,
+    views,
+)
+
+KINDS: Final[Mapping[str, Mapping[str, Gap]]] = {
+    "views": views.GAPS,
+    "functions": functions.GAPS,
+    "tables": tables.GAPS,
+    "rights": rights.GAPS,
+    "policies": policies.GAPS,
+    "structure": structure.GAPS,
+    "roles": roles.GAPS,
+    "surroundings": surroundings.GAPS,
+    "combinations": combinations.GAPS,
+    "harmless": harmless.GAPS,
+}

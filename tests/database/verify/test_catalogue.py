@@ -1,0 +1,35 @@
+"""For each change of the catalogue, verify says what the oracle saw, and its script repairs it."""
+
+import os
+
+import psycopg
+import pytest
+
+from edge_api.embedded.postgres import postgres_version
+from edge_api.verify import verify
+from edge_api.verify.expected import Expected
+from edge_api.verify.findings import fix_script
+from tests.database.verify.gaps import KINDS
+from tests.database.verify.judge import Verifier, complaints
+
+VERSION = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
+ENTRIES = [(kind, name) for kind, entries in KINDS.items() for name, gap in entries.items() if gap.since <= VERSION]
+SAMPLE = 4  # `make test` tries one entry of so many, `make gaps` all
+
+
+@pytest.fixture
+def verifier(expected: Expected) -> Verifier:
+    return Verifier(lambda connection: verify(connection, expected), fix_script)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        entries = ENTRIES if metafunc.config.getoption("--all-gaps") else ENTRIES[::SAMPLE]
+        metafunc.parametrize(("kind", "name"), entries, ids=[": ".join(entry) for entry in entries])
+
+
+def test_verify_says_what_the_oracle_sees(
+    database: psycopg.Connection, verifier: Verifier, kind: str, name: str
+) -> None:
+    wrong = complaints(database, KINDS[kind][name], verifier)
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,87 @@
+"""The script in use: piped into psql, and the policy tests on what it leaves."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from edge_api.embedded.postgres import SUPERUSER, Cluster
+from edge_api.verify import verify
+from edge_api.verify.expected import Expected
+from edge_api.verify.findings import fix_script
+from tests.database.project import Project
+from tests.database.verify.gaps import KINDS
+from tests.database.verify.judge import apply
+from tests.database.verify.oracle import HOSTED, USERS, observe
+from tests.database.verify.policy_tests import PolicyTests, applies
+
+# One of each kind: the policy tests take long. `make mutants` shows all entries to them.
+SAMPLE = (
+    ("views", "a view"),
+    ("functions", "takes an id"),
+    ("tables", "inherits from a table"),
+    ("rights", "a script that grants everything"),
+    ("policies", "all policies open"),
+    ("structure", "all of it"),
+    ("structure", "everything at once"),
+    ("roles", "authenticated bypasses"),
+    ("surroundings", "auth.uid() is the victim"),
+)
+
+
+@pytest.fixture
+def policy_tests(
+    project: Project, hosted: str, database: psycopg.Connection, expected: Expected, tmp_path: Path
+) -> PolicyTests:
+    return PolicyTests(project, hosted, database, expected, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "name"), SAMPLE, ids=[": ".join(entry) for entry in SAMPLE])
+def test_the_policy_tests_pass_on_a_repaired_database(
+    policy_tests: PolicyTests, database: psycopg.Connection, kind: str, name: str
+) -> None:
+    gap = KINDS[kind][name]
+    assert applies(gap, database.info.server_version)
+    assert policy_tests.objections(gap) == []
+
+
+def test_the_policy_tests_object_to_a_database_that_was_not_repaired(
+    policy_tests: PolicyTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.database.verify.policy_tests.fix_script", lambda _findings: "")
+    assert policy_tests.objections(KINDS["policies"]["all policies open"]) != []
+
+
+@dataclass(frozen=True)
+class InUse:
+    """A database in which changes stay."""
+
+    name: str
+    connection: psycopg.Connection
+    cluster: Cluster
+
+
+@pytest.fixture
+def in_use(project: Project, hosted: str, clone: str) -> Iterator[InUse]:
+    # `hosted` is what created the role of PostgREST's login
+    with project.connect(clone, SUPERUSER) as connection:
+        connection.execute(HOSTED.encode())
+        connection.execute(USERS.encode())
+        yield InUse(clone, connection, project.cluster)
+
+
+@pytest.mark.parametrize("name", ["everything at once", "all of it", "no schema public"])
+def test_the_script_can_be_piped_into_psql(in_use: InUse, expected: Expected, tmp_path: Path, name: str) -> None:
+    gap, database = KINDS["structure"][name], in_use.connection
+    with database.transaction():
+        apply(database, gap)
+    file = tmp_path / "fix.sql"
+    file.write_text(fix_script(verify(database, expected)))
+    done = in_use.cluster.run_psql(file, role=SUPERUSER, database=in_use.name, seconds=60)
+    assert (done.returncode, "ERROR" in done.stderr) == (0, False), done.stderr
+    outcome = observe(database)
+    assert outcome.paths == []
+    assert [call for call in outcome.failed_calls if call.startswith("newcomer") or not gap.loses_rows] == []
+    assert list(verify(database, expected)) == []
