@@ -20,11 +20,11 @@ from edge_api.local.stack import MIGRATOR
 HERE: Final = Path(__file__).parent
 SCRIPTS: Final = HERE.parent / "sql" / "bench"
 SIZES: Final = (1_000, 100_000, 1_000_000)
-FLOOR: Final = "floor"
-# Which of them look at accounts that are there, and which need users who have none.
+EMPTY: Final = "empty_transaction"
+# Statements on existing accounts, and those that need a user without one.
 ON_EXISTING: Final = ("list", "get", "get_or_create_exists", "rename")
 ON_NEW: Final = ("get_or_create_new", "create")
-Latencies = dict[str, dict[int, list[float]]]  # by script, by number of accounts: milliseconds, round by round
+Latencies = dict[str, dict[int, list[float]]]  # by statement, by number of accounts: milliseconds, round by round
 _TRANSACTIONS: Final = 2_000  # half a second
 
 
@@ -43,7 +43,7 @@ class Bench:
         return f"bench_{self.accounts}"
 
     def fill(self) -> None:
-        """Make it, with random ids as real ones have, and put all tables into their resting state."""
+        """Create it with random ids, as real ones are, then vacuum and analyze all tables."""
         with self.cluster.connect(SUPERUSER, database="template1") as admin:
             admin.execute(f"create database {self.database} template postgres owner postgres".encode())
         with self.connect() as connection:
@@ -66,32 +66,37 @@ class Bench:
         """A connection to it as the superuser."""
         return self.cluster.connect(SUPERUSER, database=self.database)
 
-    def latency(self, script: str) -> float:
+    def latency(self, statement: str) -> float:
         """The average time of a transaction, in milliseconds, from one connection with prepared statements."""
-        done = self.cluster.run_client(
-            "pgbench",
-            *("--no-vacuum", "--protocol=prepared", f"--transactions={_TRANSACTIONS}"),
-            *("--define", f"accounts={self.accounts}", "--define", f"new={self.accounts + self.used}"),
-            *("--file", SCRIPTS / f"{script}.sql"),
-            role=MIGRATOR,
-            database=self.database,
-            seconds=60,
-        )
+        is_new = statement in ON_NEW
+        with tempfile.NamedTemporaryFile("w", prefix=f"{statement}-", suffix=".sql") as script:
+            script.write(transaction(statement))
+            script.flush()
+            done = self.cluster.run_client(
+                "pgbench",
+                *("--no-vacuum", "--protocol=prepared", f"--transactions={_TRANSACTIONS}"),
+                *("--define", f"accounts={self.accounts}", "--define", f"user={self.accounts + self.used}"),
+                *("--define", f"new={str(is_new).lower()}"),
+                *("--file", script.name),
+                role=MIGRATOR,
+                database=self.database,
+                seconds=60,
+            )
         average = re.search(r"latency average = ([\d.]+) ms", done.stdout)
         failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
         if done.returncode or not average or not failed or int(failed[1]):
-            raise RuntimeError(f"pgbench {script} failed:\n{done.stdout}{done.stderr}")
-        if script in ON_NEW:
+            raise RuntimeError(f"pgbench {statement} failed:\n{done.stdout}{done.stderr}")
+        if is_new:
             self.used += _TRANSACTIONS
         return float(average[1])
 
-    def written(self, script: str) -> dict[str, int]:
-        """What 2,000 calls of a script leave behind: bytes of WAL, and changed and dead rows of the table.
+    def written(self, statement: str) -> dict[str, int]:
+        """What 2,000 transactions leave behind: bytes of WAL, and changed and dead rows of the table.
 
-        The least of five tries: the server writes WAL of its own now and then. Nothing is left to tidy up before, for
-        that is done by whoever reads next.
+        The minimum of five runs, because the server writes WAL of its own now and then. The vacuum before them leaves
+        no clean-up to the first read.
         """
-        statement = (
+        query = (
             "select pg_current_wal_insert_lsn() - '0/0', n_tup_ins + n_tup_upd + n_tup_del, n_dead_tup"
             " from pg_stat_user_tables where relid = 'public.user_accounts'::regclass"
         )
@@ -100,15 +105,13 @@ class Bench:
             connection.execute("vacuum (freeze) public.user_accounts")
             connection.execute("checkpoint")
             for _ in range(5):
-                before = _row(connection, statement)
-                self.latency(script)
-                tries.append(
-                    tuple(int(now - then) for now, then in zip(_row(connection, statement), before, strict=True))
-                )
+                before = _row(connection, query)
+                self.latency(statement)
+                tries.append(tuple(int(now - then) for now, then in zip(_row(connection, query), before, strict=True)))
         return dict(zip(("wal_bytes", "rows_changed", "dead_rows"), min(tries), strict=True))
 
     def pages(self) -> int:
-        """The pages of 8 KiB that PostgreSQL looks at to find an account, by a second call of a session."""
+        """The pages of 8 KiB that a call for an existing account reads, the second of a session."""
         with self.connect() as connection, connection.transaction():
             (user,) = _row(connection, "select user_id from public.user_accounts limit 1")
             connection.execute("set local role authenticated")
@@ -131,6 +134,11 @@ class Bench:
         return {"table": table / 2**20, "indexes": indexes / 2**20, "index by user": by_user / 2**20}
 
 
+def transaction(statement: str) -> str:
+    """The script of a transaction for pgbench: the preamble, a statement, the end."""
+    return "".join([*((SCRIPTS / f"{name}.sql").read_text() for name in ("preamble", statement)), "commit;\n"])
+
+
 def _row(connection: psycopg.Connection, statement: str) -> tuple[Any, ...]:
     row = connection.execute(statement.encode()).fetchone()
     assert row is not None  # each statement here has one
@@ -140,26 +148,26 @@ def _row(connection: psycopg.Connection, statement: str) -> tuple[Any, ...]:
 def main() -> int:
     """Run everything; about three minutes."""
     arguments = argparse.ArgumentParser(prog="python -m bench.database", description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=9, help="times that each script is measured (9)")
+    arguments.add_argument("--rounds", type=int, default=9, help="times that each statement is measured (9)")
     arguments.add_argument("--postgres", default="18", choices=[str(major) for major in VERSIONS], help="version (18)")
     options = arguments.parse_args()
     with ExitStack() as running:
         state = Path(tempfile.mkdtemp(prefix="edge-api-bench-"))
         running.callback(local_stack.reset, state)
-        # without fsync: the disk's speed is not what this is about
+        # without fsync: this does not measure the disk
         cluster = running.enter_context(local_stack.run_database(state, postgres=postgres_version(options.postgres)))
         with cluster.connect(SUPERUSER) as connection:
-            connection.execute("alter system set autovacuum = off")  # it would come in between now and then
+            connection.execute("alter system set autovacuum = off")  # its work would fall on some of the transactions
             connection.execute("select pg_reload_conf()")
         spare_users = len(ON_NEW) * options.rounds * _TRANSACTIONS
         benches = {accounts: Bench(cluster, accounts, spare_users) for accounts in SIZES}
         sizes: dict[int, dict[str, float]] = {}
         for accounts, bench in benches.items():
-            print(f"filling in {accounts:,} accounts", file=sys.stderr)
+            print(f"inserting {accounts:,} accounts", file=sys.stderr)
             bench.fill()
             sizes[accounts] = {**bench.size(), "pages a call": bench.pages()}
-        latencies: Latencies = {name: {size: [] for size in SIZES} for name in (FLOOR, *ON_EXISTING, *ON_NEW)}
-        # round after round, the sizes and the scripts in turns, so that the machine's moods hit them all
+        latencies: Latencies = {name: {size: [] for size in SIZES} for name in (EMPTY, *ON_EXISTING, *ON_NEW)}
+        # sizes and statements take turns in each round, so that a busy moment of the machine affects all of them
         for turn in range(options.rounds):
             print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
             for name, by_size in latencies.items():
@@ -186,14 +194,14 @@ def table(latencies: Latencies) -> str:
         return statistics.median(measured / other for measured, other in pairs)
 
     lines = [
-        f"| transaction | {' | '.join(f'{size:,} accounts' for size in SIZES)} | of the floor | of its own at 1,000 |",
+        f"| transaction | {' | '.join(f'{size:,} accounts' for size in SIZES)} | of empty | of its own at 1,000 |",
         f"|---|{'--:|' * (len(SIZES) + 2)}",
     ]
     for name, by_size in latencies.items():
         cells = " | ".join(f"{statistics.median(measured):.3f} ms" for measured in by_size.values())
         most = SIZES[-1]
         lines.append(
-            f"| {name} | {cells} | {ratio(name, most, FLOOR, most):.2f} | {ratio(name, most, name, 1_000):.2f} |"
+            f"| {name} | {cells} | {ratio(name, most, EMPTY, most):.2f} | {ratio(name, most, name, 1_000):.2f} |"
         )
     return "\n".join(lines)
 

@@ -1,2 +1,2 @@
--- Rows for `supabase db reset`: none. Users come from Auth, by signing up, and an account is made on first need by
--- get_or_create_account. A user written here by hand could not sign in, and its account would have no owner to see it.
+-- `supabase db reset` inserts no rows. Users come from Auth, and get_or_create_account creates an account on first
+-- need. A user inserted here could not sign in, so its account would have no reader.

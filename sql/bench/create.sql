@@ -1,13 +1,2 @@
--- An account is made: each transaction has a user of its own, who has none yet.
-\set new :new + 1
-begin;
-select
-    set_config('role', 'authenticated', true),
-    set_config('request.jwt.claim.sub', md5('user' || :new)::uuid::text, true),
-    set_config(
-        'request.jwt.claims',
-        json_build_object('role', 'authenticated', 'is_anonymous', false, 'sub', md5('user' || :new)::uuid)::text,
-        true
-    );
+-- An account is created under a given name.
 select * from public.create_account('Paper trading');
-commit;

@@ -1,9 +1,9 @@
--- The pattern for a table that hangs off an account, worked out for broker credentials.
+-- A table that belongs to an account: the pattern, for broker credentials.
 --
 -- An example, not a migration: to use it, copy it into supabase/migrations under a name of its own. What every such
 -- table needs is marked (1) to (5); the rest is what credentials need.
 
--- The foreign key locks user_accounts for a moment: rather give up than make its users queue.
+-- The foreign key locks user_accounts for a moment: fail rather than make its users queue.
 set local lock_timeout = '5s';
 set local statement_timeout = '30s';
 
@@ -12,7 +12,7 @@ create table public.account_credentials (
     account_id uuid not null,
     label text not null, -- noqa: RF04
     -- The key pair itself is a secret in Supabase Vault (vault.create_secret). This is its id and no more, so that
-    -- neither a select nor a dump of this table gives a secret away. No foreign key: vault.secrets is not ours.
+    -- neither a select nor a dump of this table reveals a secret. No foreign key: vault.secrets is Supabase's.
     vault_secret_id uuid not null,
     created_at timestamptz not null default now(),
     constraint account_credentials_pkey primary key (id),
@@ -22,7 +22,7 @@ create table public.account_credentials (
     -- (2) an index that begins with account_id: the policies look rows up by it, and so does the cascade
     constraint account_credentials_account_id_label_key unique (account_id, label),
     -- Whoever uses a credential reads the secret that it points to. Without this, a user who learned the id of
-    -- somebody else's secret could have it used in their own account's name.
+    -- another user's secret could have it used for their own account.
     constraint account_credentials_vault_secret_id_key unique (vault_secret_id),
     constraint account_credentials_label_length check (char_length(label) between 1 and 100),
     -- control characters and white space written out, for the reason given at user_accounts.account_name
@@ -47,7 +47,7 @@ comment on column public.account_credentials.vault_secret_id is
 
 -- (3) Rights ------------------------------------------------------------------------------------------------------
 -- Projects from before 30 October 2026 have just given ALL to each API role by name. RLS does not cover truncate.
--- No update: a credential that changes is another credential, so it is deleted and added anew.
+-- No update: a changed credential is another credential, so it is deleted and added again.
 
 revoke all on table public.account_credentials from public, anon, authenticated, service_role;
 
@@ -56,8 +56,8 @@ grant select, insert, update, delete on table public.account_credentials to serv
 
 -- (4) Row level security ------------------------------------------------------------------------------------------
 -- The array is built once per statement, from one probe of user_accounts, and "= any" of it can use the index of (2).
--- It has active accounts only, so that switching an account off takes its credentials out of use at once, for reading
--- too: what cannot be used need not be seen. They are kept, and are back when the account is.
+-- It holds active accounts only, so that the credentials of an account that is switched off can be neither used nor
+-- read. They are kept, and are visible again when the account is active again.
 
 alter table public.account_credentials enable row level security;
 alter table public.account_credentials force row level security;
@@ -81,26 +81,26 @@ create policy "Anonymous sign-ins add nothing" on public.account_credentials
 as restrictive for insert to authenticated
 with check (((select auth.jwt()) ->> 'is_anonymous') is distinct from 'true');
 
--- A delete has no check that could refuse it aloud: it deletes no row.
+-- A delete has no check that could raise an error: it deletes no row.
 create policy "Anonymous sign-ins delete nothing" on public.account_credentials
 as restrictive for delete to authenticated
 using (((select auth.jwt()) ->> 'is_anonymous') is distinct from 'true');
 
 comment on policy "Owners see the credentials of their active account" on public.account_credentials is
-'Somebody else''s credentials, and those of an account that is switched off, are not there.';
+'A user sees no credentials of others, and none of an account that is inactive.';
 comment on policy "Owners add credentials to their active account" on public.account_credentials is
-'The client names the account, so it is checked here: somebody else''s, an inactive one and none at all are refused '
-'alike (42501), before a constraint could tell them apart.';
+'The client names the account, so it is checked here. Another user''s account, an inactive one and one that does not '
+'exist are refused alike (42501), before a constraint could tell them apart.';
 comment on policy "Owners delete credentials of their active account" on public.account_credentials is
-'What an owner cannot see an owner cannot delete: an inactive account is kept as it was when it was switched off.';
+'Owners delete only what they see: an inactive account keeps its credentials.';
 comment on policy "Anonymous sign-ins add nothing" on public.account_credentials is
 'An anonymous sign-in has the role authenticated; the claim is_anonymous tells it apart.';
 comment on policy "Anonymous sign-ins delete nothing" on public.account_credentials is
 'An anonymous sign-in has the role authenticated; the claim is_anonymous tells it apart.';
 
--- (5) The first one makes the account -----------------------------------------------------------------------------
--- Two statements on purpose. Within one, the policy would look for the account in a snapshot from before it was made,
--- and refuse the very first credential.
+-- (5) The first credential creates the account --------------------------------------------------------------------
+-- Two statements on purpose. Within one, the policy would look for the account in a snapshot from before its creation,
+-- and refuse the first credential.
 
 create function public.add_credential(label text, vault_secret_id uuid)
 returns public.account_credentials
@@ -127,8 +127,8 @@ end
 $$;
 
 comment on function public.add_credential(text, uuid) is
-'Adds a credential to the caller''s account, which is made if there is none: both or neither, so that a client needs '
-'no account before its first credential and a refused credential leaves no account behind. Raises unique_violation '
+'Adds a credential to the caller''s account, which is created if it does not exist: both or neither. A client needs no '
+'account before its first credential, and a refused credential leaves no account behind. Raises unique_violation '
 '(23505) for a label or a secret that is taken, insufficient_privilege (42501) if the account is inactive.';
 
 -- PostgreSQL gives execute on a new function to public; projects from before 30 October 2026 also to each API role.

@@ -1,4 +1,4 @@
--- Replaces a table public.user_accounts that a project has already by the one that the migrations create.
+-- Replaces a project's existing table public.user_accounts by the one that the migrations create.
 --
 --     psql "$DATABASE_URL" --no-psqlrc -f sql/examples/adopt_user_accounts.sql
 --
@@ -123,7 +123,7 @@ where
     or (e.name is null and a.name != all(string_to_array(:'leave_columns', ',')))
 order by a.position;
 
--- Objects that refer to the table itself or to its row type, not to its name: they would go on using the old table.
+-- Objects that refer to the table or its row type by identity, not by name: they would still use the old table.
 insert into pg_temp.obstacle (kind, number, identity, fix)
 select distinct
     'objects that depend on the table' as kind,
@@ -309,13 +309,13 @@ end
 $$;
 
 -- The old table ---------------------------------------------------------------------------------------------------
--- Its indexes, constraints and sequences move with it, so that all names are free. What lets others in is removed, and
--- what would keep rows elsewhere from being deleted.
+-- Its indexes, constraints and sequences move with it, so that all names are free. Policies and grants are removed,
+-- which give others access, and so are foreign keys that would keep rows elsewhere from being deleted.
 
 create schema accounts_before_adoption;
 
 comment on schema accounts_before_adoption is
-'What user_accounts was before the migrations. Never exposed through the API; to be dropped when nobody needs it.';
+'The table user_accounts from before the migrations. Never exposed through the API. Drop it when nothing needs it.';
 
 revoke all on schema accounts_before_adoption from public, anon, authenticated, service_role;
 

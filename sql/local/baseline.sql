@@ -1,7 +1,7 @@
--- What a hosted Supabase project has before its first migration, and a bare PostgreSQL lacks.
+-- Creates what a hosted Supabase project has before its first migration and a plain PostgreSQL does not.
 --
 -- Run once, in one transaction, on a fresh cluster by its bootstrap superuser (supabase_admin, as on the hosted
--- product). No password is set here: that is done afterwards, in a form that no log can show.
+-- product). No password is set here: it is set afterwards, in a form that no log shows.
 
 -- Roles: the API's three, in order of power, and the one that runs the migrations --------------------------------
 
@@ -15,9 +15,9 @@ grant anon to postgres with admin option;
 grant authenticated to postgres with admin option;
 grant service_role to postgres with admin option;
 
--- The embedded gateway's (PostgREST's and Auth's) connection. At its first requests the gateway tries to grant ALL on
--- public's tables to the API roles, which would undo what the migrations revoked. As the owner of nothing there it
--- cannot; that it inherits the roles' own rights turns the refusal into a warning instead of an error.
+-- The embedded REST and Auth connect as this role. At the first requests they try to grant ALL on public's tables to
+-- the API roles, which would undo the migrations' revokes. This role cannot, because it owns nothing there. It inherits
+-- the API roles' rights, which turns the refusal into a warning instead of an error.
 create role gateway login inherit;
 grant anon to gateway;
 grant authenticated to gateway;

@@ -1,4 +1,4 @@
--- The table: its defaults, and what it refuses from everybody.
+-- The table: its defaults, and what it refuses for every role.
 begin;
 \ir helpers.psql
 select plan(29);
@@ -15,7 +15,7 @@ select lives_ok(
 select results_eq(
     $$select user_id, is_active, created_at, updated_at from public.user_accounts$$,
     $$select tests.id_of('ada'), true, now(), now()$$,
-    'it belongs to the caller, is active, and was made and changed now'
+    'it belongs to the caller, is active, and was created and changed now'
 );
 select isnt((select id from public.user_accounts), null, 'it has an id');
 select tests.act_as('bob');
@@ -39,7 +39,7 @@ select throws_ok(
 select tests.act_as_service_role();
 select throws_ok(
     $$insert into public.user_accounts (user_id, account_name) values (tests.id_of('ada'), 'Second')$$, '23505', null,
-    'even when a trusted service makes it'
+    'even when a service creates it'
 );
 select throws_ok(
     $$insert into public.user_accounts (user_id, account_name) values (tests.id_of('nobody'), 'Mine')$$, '23503', null,
@@ -48,10 +48,10 @@ select throws_ok(
 select throws_ok(
     $$insert into public.user_accounts (id, user_id, account_name)
     select id, tests.create_user('carol'), 'Mine' from public.user_accounts limit 1$$, '42501', null,
-    'service_role makes no users'
+    'service_role creates no users'
 );
 
--- Names: nobody is exempt from the limits
+-- Names: the limits hold for every role
 
 select tests.act_as_owner();
 create function tests.rename(name text)
@@ -75,7 +75,7 @@ select throws_ok($$select tests.rename(U&'x\0009x')$$, '23514', null, 'a tab is 
 select throws_ok($$select tests.rename(U&'x\0085x')$$, '23514', null, 'a C1 control is refused');
 select throws_ok($$select tests.rename(U&'x\007Fx')$$, '23514', null, 'a delete is refused');
 
--- Every code point that counts, and its neighbours that must not: Unicode's control characters (Cc) and White_Space.
+-- Each code point of Unicode's category Cc (control) and property White_Space is refused, and no neighbour of one.
 create temporary table code_points (code_point int, is_control boolean, is_white_space boolean);
 insert into code_points
 select
@@ -135,26 +135,26 @@ select is(
         select updated_at from public.user_accounts
         where user_id = tests.id_of('dan')
     ), now(),
-    'a change sets updated_at to now, whatever it was told to be'
+    'a change sets updated_at to now, whatever the statement sets'
 );
 select is(
     (
         select is_active from public.user_accounts
         where user_id = tests.id_of('dan')
     ), false,
-    'a trusted service can switch an account off'
+    'a service can switch an account off'
 );
 
--- The end of a user
+-- Deleting a user
 
 select tests.act_as_owner();
 delete from auth.users
 where id = tests.id_of('ada');
 select is_empty(
-    $$select 1 from public.user_accounts where user_id = tests.id_of('ada')$$, 'an account goes with its user'
+    $$select 1 from public.user_accounts where user_id = tests.id_of('ada')$$, 'deleting a user deletes the account'
 );
 select isnt_empty(
-    $$select 1 from public.user_accounts where user_id = tests.id_of('bob')$$, 'and no other account goes with it'
+    $$select 1 from public.user_accounts where user_id = tests.id_of('bob')$$, 'and no other account'
 );
 
 select * from finish();

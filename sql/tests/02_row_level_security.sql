@@ -1,4 +1,4 @@
--- Row level security: who sees and touches which rows.
+-- Row level security: who reads and changes which rows.
 begin;
 \ir helpers.psql
 select plan(49);
@@ -36,13 +36,13 @@ select throws_ok(
 );
 select lives_ok(
     $$insert into public.user_accounts (account_name) values ('Bob''s')$$,
-    'that Ada has an account keeps nobody from having one'
+    'another user can create an account too'
 );
-select results_eq('select account_name from public.user_accounts', $$values ('Bob''s')$$, 'each sees one''s own');
-select throws_ok('delete from public.user_accounts', '42501', null, 'nobody deletes, not even one''s own');
-select throws_ok('truncate public.user_accounts', '42501', null, 'nobody truncates: no policy would stop it');
+select results_eq('select account_name from public.user_accounts', $$values ('Bob''s')$$, 'each user sees their own');
+select throws_ok('delete from public.user_accounts', '42501', null, 'a user cannot delete, not even their own');
+select throws_ok('truncate public.user_accounts', '42501', null, 'a user cannot truncate: no policy would stop it');
 
--- Inactive accounts: read by their owner, changed by nobody but service_role
+-- Inactive accounts: read by their owner, changed only by service_role
 
 select tests.act_as_service_role();
 update public.user_accounts set is_active = false
@@ -72,14 +72,14 @@ select tests.act_as_service_role();
 select results_eq(
     $$update public.user_accounts set is_active = true, account_name = 'Bob''s'
     where user_id in (tests.id_of('ada'), tests.id_of('bob')) returning is_active$$,
-    'values (true), (true)', 'a trusted service changes it and switches it on'
+    'values (true), (true)', 'a service changes it and switches it on'
 );
 select tests.act_as('bob');
 select lives_ok(
     $$update public.user_accounts set account_name = 'Bob''s own'$$, 'then its owner renames it again'
 );
 
--- Were a column granted by mistake, the policies would still hold
+-- The policies hold even if a column is granted by mistake
 
 select tests.act_as_owner();
 grant insert (user_id), update (user_id), delete on public.user_accounts to authenticated;
@@ -96,13 +96,13 @@ select throws_ok(
 );
 select is_empty(
     $$update public.user_accounts set user_id = tests.id_of('bob') where user_id = tests.id_of('ada') returning 1$$,
-    'the policy by itself keeps a user from taking one over'
+    'the policy by itself keeps a user from taking over another''s account'
 );
-select is_empty('delete from public.user_accounts returning 1', 'no policy lets anybody delete');
+select is_empty('delete from public.user_accounts returning 1', 'no policy allows a delete');
 select tests.act_as_owner();
 revoke insert (user_id), update (user_id), delete on public.user_accounts from authenticated;
 
--- Anonymous sign-ins: the role of a user, without the rights of one
+-- Anonymous sign-ins: the role authenticated, but no writes
 
 select tests.act_as_anonymous_sign_in('guest');
 select throws_ok(
@@ -115,8 +115,8 @@ select throws_ok(
 select throws_ok(
     $$select * from public.create_account('Mine')$$, '42501', null, 'nor through create_account'
 );
-select is_empty('select * from public.list_accounts()', 'an anonymous sign-in may look, and sees nothing');
-select is_empty('select 1 from public.user_accounts', 'in the table neither');
+select is_empty('select * from public.list_accounts()', 'an anonymous sign-in may list, and gets no row');
+select is_empty('select 1 from public.user_accounts', 'nor from the table');
 select tests.act_as_service_role();
 insert into public.user_accounts (user_id, account_name) values (tests.id_of('guest'), 'Guest''s');
 select tests.act_as_anonymous_sign_in('guest');
@@ -125,11 +125,11 @@ select results_eq(
     'an anonymous sign-in sees an account that a service made for it'
 );
 select throws_ok(
-    $$update public.user_accounts set account_name = 'Mine'$$, '42501', null, 'and is refused aloud when renaming it'
+    $$update public.user_accounts set account_name = 'Mine'$$, '42501', null, 'and gets an error when renaming it'
 );
 select tests.act_as('guest');
 select lives_ok(
-    $$update public.user_accounts set account_name = 'Mine'$$, 'once the user has signed in properly it can be renamed'
+    $$update public.user_accounts set account_name = 'Mine'$$, 'after a regular sign-in it can be renamed'
 );
 
 -- Claims, forged and partial
@@ -137,14 +137,14 @@ select lives_ok(
 select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('ada'), 'is_anonymous', 'perhaps'));
 select lives_ok(
     $$update public.user_accounts set account_name = 'Renamed'$$,
-    'a claim is_anonymous that is no boolean raises no cast error'
+    'a claim is_anonymous that is not a boolean raises no cast error'
 );
 select tests.act('authenticated', jsonb_build_object('sub', tests.id_of('carol'), 'is_anonymous', 'perhaps'));
 select lives_ok(
     $$insert into public.user_accounts (account_name) values ('Carol''s')$$, 'nor does it for a new account'
 );
 select tests.act('authenticated', '{}');
-select is_empty('select 1 from public.user_accounts', 'without claims nothing is seen');
+select is_empty('select 1 from public.user_accounts', 'without claims no row is visible');
 select is_empty('select * from public.list_accounts()', 'nor listed');
 select is_empty($$update public.user_accounts set account_name = 'x' returning 1$$, 'nor changed');
 select throws_ok(
@@ -154,10 +154,10 @@ select throws_ok(
     'nor created: an account has an owner'
 );
 select tests.act('authenticated', '{"sub": null, "role": "authenticated"}');
-select is_empty('select 1 from public.user_accounts', 'a null sub is nobody');
+select is_empty('select 1 from public.user_accounts', 'a null sub is no user');
 select throws_ok('select * from public.get_or_create_account()', '42501', null, 'and gets no account');
 select tests.act('authenticated', '{"sub": "ada", "role": "authenticated"}');
-select throws_ok('select 1 from public.user_accounts', '22P02', null, 'a sub that is no uuid is an error, not a match');
+select throws_ok('select 1 from public.user_accounts', '22P02', null, 'a sub that is not a uuid is an error');
 select throws_ok('select * from public.get_or_create_account()', '22P02', null, 'for the functions too');
 select tests.act('anon', jsonb_build_object('sub', tests.id_of('ada'), 'role', 'authenticated'));
 select throws_ok(
@@ -179,7 +179,7 @@ select throws_ok(
 );
 set local row_security = off;
 select throws_ok(
-    'select 1 from public.user_accounts', '42501', null, 'row_security = off is an error for a user, not a way out'
+    'select 1 from public.user_accounts', '42501', null, 'row_security = off is an error for a user, not a bypass'
 );
 
 select * from finish();

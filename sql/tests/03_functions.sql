@@ -1,4 +1,4 @@
--- The functions: what each answers, to whom, and when it is called at an unlucky moment.
+-- The functions: what each returns, and to which caller.
 begin;
 \ir helpers.psql
 select plan(55);
@@ -14,12 +14,12 @@ select is_empty('select * from public.list_accounts()', 'a new user''s list is e
 select results_eq(
     'select user_id, account_name, is_active, created_at, updated_at, created from public.get_or_create_account()',
     $$select tests.id_of('ada'), 'Default Alpaca Account', true, now(), now(), true$$,
-    'the first call makes the default account and says so'
+    'the first call creates the default account and returns created = true'
 );
 select results_eq(
     'select id, user_id, account_name, is_active, created_at, updated_at, created from public.get_or_create_account()',
     'select id, user_id, account_name, is_active, created_at, updated_at, false from public.user_accounts',
-    'the next call answers that account, whole, and says that it was there'
+    'the next call returns all of that account, and created = false'
 );
 select results_eq(
     $$select account_name, created from public.get_or_create_account('Another')$$,
@@ -27,7 +27,7 @@ select results_eq(
 );
 select results_eq(
     $$select account_name, created from public.get_or_create_account(null)$$,
-    $$values ('Default Alpaca Account', false)$$, 'an unusable name does not matter where there is an account'
+    $$values ('Default Alpaca Account', false)$$, 'an invalid name does not matter if the account exists'
 );
 select results_eq(
     'select * from public.list_accounts()', 'select * from public.user_accounts', 'the list then holds it'
@@ -43,18 +43,18 @@ select results_eq(
     $$select user_id, account_name, created from public.get_or_create_account('Paper')$$,
     $$select tests.id_of('bob'), 'Paper', true$$, 'a first call can choose the name'
 );
-select is((select count(*) from public.list_accounts()), 1::bigint, 'the list is of one''s own');
+select is((select count(*) from public.list_accounts()), 1::bigint, 'the list holds the caller''s account only');
 
 -- create_account
 
 select throws_ok($$select public.create_account('Second')$$, '23505', null, 'a second account is refused');
-select results_eq('select account_name from public.list_accounts()', $$values ('Paper')$$, 'and the first untouched');
+select results_eq('select account_name from public.list_accounts()', $$values ('Paper')$$, 'and changes nothing');
 select tests.act_as('carol');
 select throws_ok($$select public.create_account('')$$, '23514', null, 'create_account refuses a bad name');
-select throws_ok($$select public.create_account(null)$$, '23502', null, 'create_account refuses no name');
+select throws_ok($$select public.create_account(null)$$, '23502', null, 'create_account refuses a null name');
 select results_eq(
     $$select user_id, account_name from public.create_account('Carol''s')$$,
-    $$select tests.id_of('carol'), 'Carol''s'$$, 'create_account answers the new account'
+    $$select tests.id_of('carol'), 'Carol''s'$$, 'create_account returns the new account'
 );
 
 -- get_account, rename_account
@@ -62,36 +62,36 @@ select results_eq(
 select tests.act_as('ada');
 select results_eq(
     $$select * from public.get_account(tests.account_of('ada'))$$, 'select * from public.list_accounts()',
-    'get_account answers one''s own account'
+    'get_account returns the caller''s account'
 );
 select is_empty($$select * from public.get_account(tests.account_of('bob'))$$, 'but no row for another''s');
-select is_empty($$select * from public.get_account(tests.id_of('nobody'))$$, 'nor for an id that nobody has');
+select is_empty($$select * from public.get_account(tests.id_of('nobody'))$$, 'nor for an id that does not exist');
 select is_empty('select * from public.get_account(null)', 'nor for null');
 select results_eq(
     $$select id, user_id, account_name from public.rename_account(tests.account_of('ada'), 'Renamed')$$,
-    $$select tests.account_of('ada'), tests.id_of('ada'), 'Renamed'$$, 'rename_account answers the renamed account'
+    $$select tests.account_of('ada'), tests.id_of('ada'), 'Renamed'$$, 'rename_account returns the renamed account'
 );
-select results_eq('select account_name from public.list_accounts()', $$values ('Renamed')$$, 'which is then so named');
+select results_eq('select account_name from public.list_accounts()', $$values ('Renamed')$$, 'which is stored');
 select throws_ok(
     $$select public.rename_account(tests.account_of('ada'), 'x ')$$, '23514', null, 'rename_account refuses a bad name'
 );
 select throws_ok(
-    $$select public.rename_account(tests.account_of('ada'), null)$$, '23502', null, 'rename_account refuses no name'
+    $$select public.rename_account(tests.account_of('ada'), null)$$, '23502', null, 'rename_account refuses a null name'
 );
 select is_empty(
     $$select * from public.rename_account(tests.account_of('bob'), 'Taken')$$, 'no row for another''s account'
 );
 select is_empty(
-    $$select * from public.rename_account(tests.id_of('nobody'), 'Taken')$$, 'no row for an id that nobody has'
+    $$select * from public.rename_account(tests.id_of('nobody'), 'Taken')$$, 'no row for an id that does not exist'
 );
 select
     results_eq(
-        'select account_name from public.list_accounts()', $$values ('Renamed')$$, 'and one''s own is not renamed'
+        'select account_name from public.list_accounts()', $$values ('Renamed')$$, 'and the caller''s is not renamed'
     );
 select tests.act_as('bob');
-select results_eq('select account_name from public.list_accounts()', $$values ('Paper')$$, 'another''s neither');
+select results_eq('select account_name from public.list_accounts()', $$values ('Paper')$$, 'nor the other user''s');
 
--- A caller whom row level security does not bind gets "my account" too, never "all accounts"
+-- A caller that bypasses row level security gets "my account" too, never "all accounts"
 
 select tests.act('postgres', jsonb_build_object('sub', tests.id_of('ada')));
 select is(
@@ -118,7 +118,7 @@ select tests.act('postgres', '{}');
 select is_empty('select * from public.list_accounts()', 'without a caller there is no list');
 select is_empty('select * from accounts_private.active_account_ids()', 'and no active account');
 select throws_ok(
-    'select public.get_or_create_account()', '23502', null, 'and no account is got or created: it would have no owner'
+    'select public.get_or_create_account()', '23502', null, 'and no account is created: it would have no owner'
 );
 
 -- The helper for child tables
@@ -126,7 +126,7 @@ select throws_ok(
 select tests.act_as('ada');
 select results_eq(
     'select * from accounts_private.active_account_ids()', $$select tests.account_of('ada')$$,
-    'active_account_ids answers the caller''s account'
+    'active_account_ids returns the caller''s account'
 );
 select tests.act_as_service_role();
 update public.user_accounts set is_active = false
@@ -139,16 +139,16 @@ select results_eq(
 );
 select results_eq('select is_active from public.list_accounts()', 'values (false)', 'it is listed');
 select results_eq(
-    $$select is_active from public.get_account(tests.account_of('ada'))$$, 'values (false)', 'answered by its id'
+    $$select is_active from public.get_account(tests.account_of('ada'))$$, 'values (false)', 'returned by its id'
 );
 select throws_ok(
     $$select public.rename_account(tests.account_of('ada'), 'Off')$$, '42501', null, 'and cannot be renamed'
 );
 select is_empty(
-    $$select * from public.rename_account(tests.account_of('bob'), 'Off')$$, 'nor another''s, which looks like none'
+    $$select * from public.rename_account(tests.account_of('bob'), 'Off')$$, 'nor another''s, like one that is missing'
 );
 
--- get_or_create_account_for: a trusted backend names the user
+-- get_or_create_account_for: a trusted backend gives the user's id
 
 select tests.act_as_owner();
 select tests.create_user('dan');
@@ -157,14 +157,14 @@ select results_eq(
     $$select user_id, account_name, is_active, created_at, updated_at, created
     from public.get_or_create_account_for(tests.id_of('dan'))$$,
     $$select tests.id_of('dan'), 'Default Alpaca Account', true, now(), now(), true$$,
-    'a trusted backend creates the account of a user whom it names'
+    'a backend creates the account of the user whose id it gives'
 );
 select results_eq(
     $$select id, user_id, account_name, is_active, created_at, updated_at, created
     from public.get_or_create_account_for(tests.id_of('dan'), 'Another')$$,
     $$select id, user_id, account_name, is_active, created_at, updated_at, false from public.user_accounts
     where user_id = tests.id_of('dan')$$,
-    'and gets it, whole, the next time'
+    'and gets all of it the next time'
 );
 select results_eq(
     $$select is_active, created from public.get_or_create_account_for(tests.id_of('ada'))$$, 'values (false, false)',
@@ -176,7 +176,7 @@ select results_eq(
     $$values ('Default Alpaca Account', false)$$, 'it is the one that the user gets'
 );
 select throws_ok(
-    $$select public.get_or_create_account_for(tests.id_of('dan'))$$, '42501', null, 'a user may name nobody'
+    $$select public.get_or_create_account_for(tests.id_of('dan'))$$, '42501', null, 'a user may not call it'
 );
 select tests.act_as_service_role();
 select throws_ok(
@@ -192,10 +192,10 @@ select throws_ok(
 );
 select results_eq(
     $$select user_id, account_name, created from public.get_or_create_account_for(tests.id_of('erin'), 'Paper')$$,
-    $$select tests.id_of('erin'), 'Paper', true$$, 'a good one taken'
+    $$select tests.id_of('erin'), 'Paper', true$$, 'a valid one is taken'
 );
 
--- Look-alikes: objects of the caller's own making are not mistaken for the real ones
+-- Look-alikes: objects that the caller creates are not used in place of the real ones
 
 select tests.act_as_owner();
 delete from public.user_accounts
@@ -223,7 +223,7 @@ select results_eq(
 );
 select is(
     (select updated_at from public.rename_account(tests.account_of('ada'), 'Renamed')), pg_catalog.now(),
-    'nor do they for the trigger'
+    'nor for the trigger'
 );
 
 select * from finish();

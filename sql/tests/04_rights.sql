@@ -1,5 +1,6 @@
--- The privilege matrix: every right on every object, in both directions. A right that is not in it fails, one in it
--- that is not there fails, and so does an object without a row. The owner (postgres) is left out: it has them all.
+-- The privilege matrix: every right on every object, in both directions. A right that is not in the matrix fails, one
+-- that is missing in the database fails, and so does an object without a row. The owner (postgres) is left out: it has
+-- all rights.
 begin;
 \ir helpers.psql
 select plan(15);
@@ -28,8 +29,8 @@ values
 
 -- What the catalogs say
 
--- Where nothing was ever granted or revoked the catalogs hold null, which stands for the built-in default: execute for
--- everybody on a function, for one.
+-- Where nothing was ever granted or revoked the catalogs hold null, which stands for the built-in default: on a
+-- function, execute for public.
 create function tests.rights(kind text, object_owner oid, acl aclitem[])
 returns aclitem[]
 language sql
@@ -37,7 +38,7 @@ stable
 set search_path = ''
 as $$ select coalesce(acl, pg_catalog.acldefault(kind::"char", object_owner)) $$;
 
--- Every object of our schemas, with its kind (as acldefault knows it), its owner and its rights.
+-- Every object of these schemas, with its kind (as acldefault knows it), its owner and its rights.
 create temporary view objects (subject, kind, owned_by, acl) as
 with
 schemas as (
@@ -123,7 +124,7 @@ left join schemas as s on d.defaclnamespace = s.oid
 -- those of public are the project's: closed since 30 October 2026, open to the API's roles before
 where d.defaclrole::regrole::text = 'postgres' and (d.defaclnamespace = 0 or s.nspname = 'accounts_private');
 
--- Where others are, what is not in the matrix is theirs.
+-- In a shared project, an object that is not in the matrix is the project's own.
 create temporary view objects_here as
 select o.* from objects as o
 where not tests.others_are_here() or o.subject in (select m.subject from matrix as m);
@@ -172,7 +173,7 @@ select results_eq(
         rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolcanlogin
     from pg_roles where rolname in ('anon', 'authenticated', 'service_role') order by 1$$,
     $$values ('anon', false, false), ('authenticated', false, false), ('service_role', true, false)$$,
-    'of the roles of the API only service_role bypasses row level security, and none may do or be anything else'
+    'of the API''s roles only service_role bypasses row level security, and none has another attribute'
 );
 select is_empty(
     $$select roleid::regrole, member::regrole from pg_auth_members
@@ -180,7 +181,7 @@ select is_empty(
     'none of them is a member of another role'
 );
 
--- The same from where the roles stand
+-- The same, as each role
 
 select tests.create_user('ada');
 select tests.act_as_anon();
@@ -192,24 +193,24 @@ select throws_ok(
 );
 select tests.act_as_service_role();
 select throws_ok(
-    'select public.get_or_create_account()', '42501', null, 'a trusted service has no account of its own to ask for'
+    'select public.get_or_create_account()', '42501', null, 'a service has no account of its own to get'
 );
 select lives_ok(
     $$delete from public.user_accounts where user_id = tests.id_of('ada')$$,
     'but writes the table, which is why its key never leaves the server'
 );
-select throws_ok('truncate public.user_accounts', '42501', null, 'without a right that it does not use: to truncate');
+select throws_ok('truncate public.user_accounts', '42501', null, 'it cannot truncate');
 select throws_ok(
     $$create trigger mine after insert on public.user_accounts
     for each row execute function pg_catalog.suppress_redundant_updates_trigger()$$, '42501', null,
-    'or to add a trigger, which would run with the rights of whoever writes next'
+    'nor add a trigger, which would run with the rights of whoever writes next'
 );
 select tests.act_as('ada');
 select throws_ok(
     $$insert into public.user_accounts (account_name, is_active) values ('x', false)$$, '42501', null,
     'a user sets no column but the name'
 );
-select throws_ok('create table public.mine ()', '42501', null, 'a user makes nothing in public');
+select throws_ok('create table public.mine ()', '42501', null, 'a user creates nothing in public');
 select throws_ok(
     'create function accounts_private.mine() returns int language sql as ''select 1''', '42501', null,
     'nor in the schema that is not exposed'

@@ -1,6 +1,6 @@
--- The definitions: everything that protects an account, as the catalogs hold it, beside what is written here. It finds
--- what no behavior shows: a lock held longer, a constraint that is not validated, a condition that is rarely true. To
--- change a protected object is to change this file.
+-- The definitions: every object that protects an account, as the catalogs hold it, compared with the text below. This
+-- finds what no behavior shows: a lock held longer, a constraint that is not validated, a condition that is rarely
+-- true. To change a protected object is to change this file.
 -- noqa: disable=RF04
 begin;
 \ir helpers.psql
@@ -263,7 +263,7 @@ $function$$definition$
 
 -- noqa: enable=LT05
 
--- What the catalogs hold. The empty search_path makes PostgreSQL qualify every name.
+-- The actual definitions. The empty search_path makes PostgreSQL qualify every name.
 
 create function tests.definitions()
 returns table (object text, definition text)
@@ -422,7 +422,7 @@ as $$
             select from pg_catalog.pg_options_to_table(v.reloptions) as o
             where o.option_name = 'security_invoker' and o.option_value::boolean
         )
-        -- security_invoker is for what a view selects: other rules run with the rights of the view's owner all the same
+        -- security_invoker covers what a view selects; other rules still run with the rights of the view's owner
         or exists (
             select from pg_catalog.pg_rewrite as r
             where r.ev_class = v.oid and r.ev_type != '1'
@@ -455,13 +455,13 @@ select
 from tests.definitions() as d;
 
 select is_empty(
-    'select object, definition from actual where object not in (select object from written)', 'nothing was added'
+    'select object, definition from actual where object not in (select object from written)', 'no definition was added'
 );
-select is_empty('select object from written where object not in (select object from actual)', 'nothing is missing');
+select is_empty('select object from written where object not in (select object from actual)', 'none is missing');
 select is_empty(
     $$select object, actual.definition as actual, written.definition as written from actual
     inner join written using (object) where actual.definition is distinct from written.definition$$,
-    'every definition is the one written here'
+    'every definition is as expected'
 );
 
 select * from finish();

@@ -7,7 +7,7 @@ set local statement_timeout = '30s';
 
 -- Names -----------------------------------------------------------------------------------------------------------
 -- Checked before anything is created, this migration's and the next one's together: a project that uses one of these
--- names would otherwise end up with half of the accounts, or with calls of its own that have become ambiguous.
+-- names would otherwise end up with half of the objects, or with calls that have become ambiguous.
 
 do $$
 declare
@@ -58,7 +58,7 @@ begin
         raise exception 'nothing was created, because these names are taken: %', taken
         using
             errcode = 'duplicate_object',
-            hint = 'Rename what has them. For a table user_accounts: sql/examples/adopt_user_accounts.sql.';
+            hint = 'Rename the objects that have them. For a table user_accounts: sql/examples/adopt_user_accounts.sql.';
     end if;
 end
 $$;
@@ -155,7 +155,7 @@ using (true)
 with check (is_active);
 
 comment on policy "Users see their own account" on public.user_accounts is
-'A row is visible to its owner and to nobody else.';
+'Only the owner sees a row.';
 comment on policy "Users create their own account" on public.user_accounts is
 'A new row belongs to the caller. A caller without an identity (no sub claim) creates nothing.';
 comment on policy "Users rename their own account" on public.user_accounts is
@@ -184,7 +184,7 @@ $$;
 comment on function accounts_private.set_updated_at() is
 'Trigger function: stamps updated_at, whatever the statement set it to.';
 
--- A trigger needs no execute right on its function: nobody calls it.
+-- A trigger needs no execute right on its function.
 revoke all on function accounts_private.set_updated_at() from public, anon, authenticated, service_role;
 
 create trigger user_accounts_set_updated_at

@@ -1,4 +1,4 @@
--- The accounts functions: what supabase-js calls with rpc() and the HTTP wrapper forwards to.
+-- The accounts functions: what supabase-js calls with rpc() and edge_api forwards to.
 --
 -- Every function is security invoker: it runs with the caller's rights, under the caller's row level security. The
 -- predicates on user_id repeat the policy, so that neither a lost policy nor a caller that bypasses row level security
@@ -6,7 +6,7 @@
 --
 -- All are in plpgsql, which plans once a session; before PostgreSQL 18 a function in SQL is planned at each call.
 --
--- None raises an error of class 40, which PostgREST retries without limit, even when the client has gone.
+-- None raises an error of class 40, which PostgREST retries without limit, even after the client has disconnected.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '30s';
@@ -244,5 +244,5 @@ grant execute on function public.rename_account(uuid, text) to authenticated;
 grant execute on function public.get_or_create_account_for(uuid, text) to service_role;
 grant execute on function accounts_private.active_account_ids() to authenticated;
 
--- Hosted projects tell PostgREST by an event trigger; any other PostgREST would keep its old schema until a restart.
+-- Hosted projects notify PostgREST by an event trigger; any other PostgREST would keep its old schema cache.
 notify pgrst, 'reload schema';

@@ -1,0 +1,2 @@
+-- What every call costs before it does anything.
+select 1;
