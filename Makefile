@@ -57,7 +57,7 @@ mutants: .venv/installed node_modules/installed ## weaken the database in every 
 	@exec $(BIN)/python -m tests.database.mutants
 
 gaps: .venv/installed node_modules/installed ## open every gap of the catalogue, and see verify find and fix it (2 min)
-	@exec $(BIN)/python -m pytest tests/database/verify --all-gaps
+	@exec $(BIN)/python -m pytest tests/database/verify tests/database/test_verify.py --all-gaps
 
 reset: .venv/installed ## wipe the data of `make dev`
 	@exec $(BIN)/python -m edge_api.local reset

@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzzing = parser.getgroup("fuzzing")
     fuzzing.addoption("--fuzz-cases", type=int, default=40, metavar="N", help="cases for each operation of the API")
     fuzzing.addoption("--fuzz-seed", type=int, default=0, metavar="N", help="what the cases are made from")
-    parser.addoption("--all-gaps", action="store_true", help="try the whole catalogue of tests/database/verify")
+    parser.addoption("--all-gaps", action="store_true", help="open every gap and every mutant for verify, not a sample")
     parser.addoption("--soak", type=float, metavar="SECONDS", help="also run tests/soak, each for so long")
     parser.addoption(
         "--image", type=Path, metavar="COMMAND", help="also run tests/image: what runs the image (.ci/image)"

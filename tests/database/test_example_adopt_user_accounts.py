@@ -58,7 +58,9 @@ def test_the_result_is_what_the_migrations_create(
     adoption: Adoption, shape: Shape, expected: Expected, subtests: pytest.Subtests
 ) -> None:
     adoption.adopt(shape)
-    assert {finding.subject.partition(" ")[0] for finding in adoption.findings(expected)} == {"migration"}
+    # not the kind of reference that the project chose
+    graver = [finding for finding in adoption.findings(expected) if finding.level != "info"]
+    assert {finding.subject.partition(" ")[0] for finding in graver} == {"migration"}
     # the last of the files drops the unique constraint for a while, on which a reference to user_id depends
     adoption.connection.execute('alter table if exists public.orders drop constraint if exists "to user"')
     for file in tap.FILES:
@@ -192,7 +194,7 @@ def test_recorded_migrations_leave_verify_silent(
     recorded = "select name, statements from supabase_migrations.schema_migrations order by version"
     with project.clone() as other, project.connect(other) as pushed:
         assert adoption.rows(recorded) == pushed.execute(recorded).fetchall()
-    assert adoption.findings(expected) == []
+    assert [finding for finding in adoption.findings(expected) if finding.level != "info"] == []
 
 
 def test_a_new_database_from_the_projects_own_migrations_has_the_accounts(

@@ -131,7 +131,7 @@ def test_it_verifies_and_copies(wheel: Path, nowhere: Path, tmp_path: Path, stac
     url = stack.cluster.url(MIGRATOR, with_password=True)
     verified = run(edge_api, "verify", environment={"DATABASE_URL": url, "PATH": os.defpath}, folder=nowhere)
     assert (verified.returncode, verified.stdout) == (0, "")
-    assert verified.stderr.splitlines()[-1].startswith("no difference")
+    assert verified.stderr.splitlines()[-1].startswith("no finding")
     theirs = tmp_path / "supabase" / "migrations"
     theirs.mkdir(parents=True)
     copied = run(edge_api, "migrations", "copy", theirs, environment={"PATH": os.defpath}, folder=nowhere)

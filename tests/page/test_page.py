@@ -52,7 +52,7 @@ def address() -> str:
 def test_a_new_user_sees_the_account_made_and_what_made_it(visitor: Visitor) -> None:
     email = address()
     visitor.come()
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("One account per user, made on first need")
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("One account per user, created on first need")
     visitor.fill_in(email)
 
     expect(visitor.title).to_have_text("Default Alpaca Account")

@@ -268,7 +268,7 @@ async function load(session) {
     retry.seconds = FIRST_RETRY_SECONDS;
     accountState("there");
     showAccount(outcome.supabase, outcome.supabase);
-    say(outcome.supabase.created ? "Your account was made just now." : `Your account: ${outcome.supabase.account_name}.`);
+    say(outcome.supabase.created ? "Your account was created just now." : `Your account: ${outcome.supabase.account_name}.`);
     return;
   }
   accountState("failed");
