@@ -36,7 +36,7 @@ screenshots: .venv/installed node_modules/installed ## take the pictures of docs
 soak: .venv/installed node_modules/installed ## offer a stack more than it can take, for a minute
 	@exec $(BIN)/python -m pytest -n0 -rP --timeout=600 --soak=60 tests/soak
 
-bench: .venv/bench ## measure the wrapper beside other ways to build it (needs wrk: apt-get install wrk)
+bench: .venv/bench ## measure the API beside other ways to build it (needs wrk: apt-get install wrk)
 	@exec $(BIN)/python -m bench
 
 bench-sql: .venv/installed node_modules/installed ## measure the SQL functions at up to a million accounts

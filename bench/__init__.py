@@ -1,1 +1,1 @@
-"""How fast the wrapper is, beside the other ways to build it: `make bench`."""
+"""How fast the API is, beside other ways to build it: `make bench`."""

@@ -65,7 +65,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Target:
-    """What is measured; `child` is the process that responses, where it is a candidate's own."""
+    """What is measured; `child` is the process that responds, where it is a candidate's own."""
 
     url: str
     project: Project
@@ -111,7 +111,7 @@ class Candidates:
         self._running = running
 
     def start(self, name: str, project: Project) -> Target:
-        """Start one, and wait until it responses."""
+        """Start one, and wait until it responds."""
         port = free_port()
         argv = SERVE if name.startswith("edge") else [sys.executable, "-m", "bench.candidates", name, str(port)]
         child = self._child(
@@ -128,7 +128,7 @@ class Candidates:
         return Target(url, project, child)
 
     def start_upstream(self) -> Project:
-        """Start an upstream that responses at once, of a project that these claims call."""
+        """Start an instant upstream, of a project that these claims call."""
         port = free_port()
         self._child("upstream", [sys.executable, "-m", "bench.upstream", str(port)], port)
         expiry = {"iat": int(time.time()), "exp": int(time.time()) + 3600}
@@ -272,7 +272,7 @@ def main() -> int:
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "results.svg").write_text(picture(instant))
-    print("Against an upstream that responses at once\n")
+    print("With an instant upstream\n")
     print(table(instant))
     print("\nAgainst the embedded stack\n")
     print(table(embedded))

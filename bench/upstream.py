@@ -1,4 +1,4 @@
-"""A Supabase that responses every call at once with the same account: what is left is the cost of the wrapper.
+"""An instant upstream: the same account for every request, so that the cost of each candidate remains.
 
 python -m bench.upstream PORT
 """

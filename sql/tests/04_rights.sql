@@ -127,7 +127,7 @@ where d.defaclrole::regrole::text = 'postgres' and (d.defaclnamespace = 0 or s.n
 -- In a shared project, an object that is not in the matrix is the project's own.
 create temporary view objects_here as
 select o.* from objects as o
-where not tests.others_are_here() or o.subject in (select m.subject from matrix as m);
+where not tests.shared_project() or o.subject in (select m.subject from matrix as m);
 
 create temporary view granted (subject, grantee, rights) as
 select

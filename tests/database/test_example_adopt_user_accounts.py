@@ -64,7 +64,7 @@ def test_the_result_is_what_the_migrations_create(
     # the last of the files drops the unique constraint for a while, on which a reference to user_id depends
     adoption.connection.execute('alter table if exists public.orders drop constraint if exists "to user"')
     for file in tap.FILES:
-        changes = ["set local tests.others_are_here = 'on'"]
+        changes = ["set local tests.shared_project = 'on'"]
         tap.assert_passes(tap.run(adoption.project.cluster, adoption.database, file, changes=changes), subtests)
 
 

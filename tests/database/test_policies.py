@@ -24,7 +24,7 @@ if target.is_named():
     ) -> None:
         if file.stem == tap.NOT_WHERE_IN_USE:
             pytest.skip(f"{file.stem} locks the table: not for a project that may be in use")
-        changes: list[str | Path] = ["set local tests.others_are_here = 'on'"]
+        changes: list[str | Path] = ["set local tests.shared_project = 'on'"]
         if database.execute("select from pg_available_extensions where name = 'pgtap'").fetchone():
             changes.append("create extension if not exists pgtap with schema extensions")
         else:

@@ -96,7 +96,7 @@ def caddy(*upstreams: str, wait: bool = True, **settings: str) -> Iterator[Front
 
 
 def _serves(port: int, authority: Path, *, is_ready: bool) -> bool:
-    """Whether Caddy responses at all, or also has an upstream that is ready: that one asks for a token."""
+    """Whether Caddy responds at all, or also has an upstream that is ready: that one asks for a token."""
     try:
         context = ssl.create_default_context(cafile=authority)
         path = "/api/accounts" if is_ready else "/"

@@ -1,4 +1,4 @@
-"""A Supabase that responses what a test tells it to: for the faults that a real one does not have on command."""
+"""A Supabase that responds as a test tells it to: for the faults that a real one does not have on command."""
 
 import asyncio
 import json

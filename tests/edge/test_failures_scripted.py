@@ -163,7 +163,7 @@ def test_an_idempotent_call_is_tried_once_more(edge: Edge, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_any_other_call_is_not_tried_again(edge: Edge, fault: str) -> None:
-    """It may have taken effect: a second try would response 409 for an account that the first one created."""
+    """It may have taken effect: a second try would respond 409 for an account that the first one created."""
     response, received = edge.with_fault(CALLS["create"], first(BROKEN[fault]))
     assert_problem(response, 503, "upstream_unavailable")
     assert received == 1
@@ -202,7 +202,7 @@ CODES: Final[dict[tuple[int, str], tuple[int, str]]] = {
     (503, "57P01"): (503, "upstream_unavailable"),
     (500, "57P02"): (503, "upstream_unavailable"),
     (500, "57P03"): (503, "upstream_unavailable"),
-    # the classes that PostgREST responses with 503, whatever the code
+    # the classes that PostgREST responds with 503, whatever the code
     (503, "08006"): (503, "upstream_unavailable"),
     (503, "53200"): (503, "upstream_unavailable"),
     # what no call of the edge should bring about

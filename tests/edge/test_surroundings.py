@@ -38,7 +38,7 @@ def add_to(app):
     async def who(request: Request):
         return {"scheme": request.url.scheme, "client": request.client.host, "host": request.url.hostname}
 """
-# The kinds of responses: a request, what Supabase responses to it, and the status.
+# The kinds of responses: a request, how Supabase responds to it, and the status.
 KINDS: dict[str, tuple[str, str, dict[str, Any], tuple[int, object], int]] = {
     "200": ("GET", ACCOUNTS, {}, (200, []), 200),
     "201": ("POST", ACCOUNTS, {"json": {"account_name": "Mine"}}, (200, ACCOUNT), 201),

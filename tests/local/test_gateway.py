@@ -11,7 +11,7 @@ from edge_api.local.stack import Stack
 from tests import target
 from tests.support import User
 
-# The package serves these to anybody; the first responses the database's address with its password.
+# The package serves these to anybody; the first returns the database's address with its password.
 SYSTEM_PATHS = ("/_system/info", "/_system/config", "/_system/introspect")
 # Other spellings of the first, as a URL parser or a router might read them.
 SPELLINGS = (

@@ -56,7 +56,7 @@ class PolicyTests:
         as_owner = "" if gap.superuser else "set local role postgres;"
         changes.write_text(
             f"{as_owner}\n{gap.sql};\nreset role;\nset local search_path to default;\n{body(script)}\n"
-            "set local search_path to default;\nset local tests.others_are_here = 'on';\n"
+            "set local search_path to default;\nset local tests.shared_project = 'on';\n"
             "set local session authorization postgres;\n"
         )
         return [

@@ -14,7 +14,7 @@ from tests.database.verify.judge import Verifier, complaints
 
 VERSION = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
 ENTRIES = [(kind, name) for kind, entries in KINDS.items() for name, gap in entries.items() if gap.since <= VERSION]
-SAMPLE = 4  # `make test` tries one entry of so many, `make gaps` all
+SAMPLE = 8  # `make test` tries one entry of so many, `make gaps` all
 
 
 @pytest.fixture
