@@ -195,11 +195,11 @@ def memory_growth(candidates: Candidates, project: Project) -> dict[str, float]:
     assert target.child is not None
     process = psutil.Process(target.child.pid)
     made, after = 0.0, {}
-    for wanted in (1_000, 100_000):
-        while made < wanted:
-            seconds = 1 if wanted == 1_000 else 5
+    for requests in (1_000, 100_000):
+        while made < requests:
+            seconds = 1 if requests == 1_000 else 5
             made += load(target.url, project, callers=16, seconds=seconds).rps * seconds
-        after[f"after {wanted:,} requests"] = process.memory_info().rss / 2**20
+        after[f"after {requests:,} requests"] = process.memory_info().rss / 2**20
     return after
 
 

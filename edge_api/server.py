@@ -146,7 +146,7 @@ def _refuse_connections_at_end(listener: socket.socket) -> None:
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def wait() -> None:
         while os.read(reading, 1)[0] not in {signal.SIGINT, signal.SIGTERM}:

@@ -24,10 +24,10 @@ def chromium() -> Path:
 
 def require(paths: Sequence[str], ignored: Sequence[str]) -> None:
     """Raise UsageError if tests at these paths, but for ignored ones, need the browser and it is missing."""
-    wanted = [Path(path.partition("::")[0]).resolve() for path in paths]
+    requested = [Path(path.partition("::")[0]).resolve() for path in paths]
     if _PAGE in (Path(path).resolve() for path in ignored):
         return
-    if any(path.is_relative_to(_PAGE) or _PAGE.is_relative_to(path) for path in wanted):
+    if any(path.is_relative_to(_PAGE) or _PAGE.is_relative_to(path) for path in requested):
         try:
             chromium()
         except FileNotFoundError as error:

@@ -327,7 +327,7 @@ ODD_HEADS: dict[str, Send] = {
     "an upgrade to TLS": _with(UPGRADE, b"Upgrade: TLS/1.2"),
     "a range": _with(b"Range: bytes=0-1"),
     "conditions": _with(b"If-None-Match: *", b"If-Modified-Since: Thu, 01 Jan 2099 00:00:00 GMT"),
-    "an unknown type wanted": _with(b"Accept: image/png;q=0.1", b"Accept-Encoding: gzip, br"),
+    "an unknown type accepted": _with(b"Accept: image/png;q=0.1", b"Accept-Encoding: gzip, br"),
 }
 
 

@@ -113,6 +113,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_served(tmp_path: Path) -> N
         environment = {
             "SUPABASE_URL": upstream.url,
             "SUPABASE_PUBLISHABLE_KEY": KEY,
+            "EDGE_API_PORT": str(free_port()),
             "EDGE_METRICS_PORT": upstream.url.rpartition(":")[2],
         }
         failed = subprocess.run(SERVE, env=environment, capture_output=True, text=True, timeout=30, check=False)

@@ -180,7 +180,7 @@ def test_what_needs_more_than_the_name_says_so(project: Stack, tmp_path: Path) -
 
 
 def test_a_failure_is_one(project: Stack, tmp_path: Path) -> None:
-    """A project with a hole: the suites are no use if they pass there."""
+    """A project with a gap: the suites are no use if they pass there."""
     with project.cluster.connect(MIGRATOR) as connection:
         connection.execute("alter table public.user_accounts disable row level security")
     try:

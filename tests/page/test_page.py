@@ -85,7 +85,7 @@ def test_a_reload_keeps_the_session_and_signing_out_ends_it(visitor: Visitor) ->
     expect(visitor.fresh).to_be_hidden()
 
     visitor.page.get_by_role("button", name="Sign out").click()
-    expect(visitor.page.locator("#stranger-title")).to_be_focused()
+    expect(visitor.page.locator("#signed-out-title")).to_be_focused()
     visitor.page.reload()
     expect(visitor.page.get_by_label("Password")).to_be_visible()
     visitor.fill_in(email, way="Sign in")
@@ -297,7 +297,7 @@ def test_all_of_it_can_be_done_with_the_keyboard(visitor: Visitor) -> None:
         keyboard.press("Shift+Tab")
     expect(visitor.page.get_by_role("button", name="Sign out")).to_be_focused()
     keyboard.press("Enter")
-    expect(visitor.page.locator("#stranger-title")).to_be_focused()
+    expect(visitor.page.locator("#signed-out-title")).to_be_focused()
     assert visitor.console == []
 
 

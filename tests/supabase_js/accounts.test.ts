@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { apiOf, made, normal, sessionOf, signedUp, stranger, type Account } from "./surroundings.ts";
+import { apiOf, accountOf, normal, sessionOf, signedUp, signedOut, type Account } from "./surroundings.ts";
 
 interface GetOrCreate {
   account: Account;
@@ -15,7 +15,7 @@ interface List {
 
 test("the account that supabase-js makes is the one that the API gives", async () => {
   const { client, id: user_id } = await signedUp();
-  const { created, ...account } = await made(client);
+  const { created, ...account } = await accountOf(client);
   assert.deepEqual(
     { ...account, created },
     { ...account, user_id, account_name: "Default Alpaca Account", is_active: true, created: true },
@@ -37,7 +37,7 @@ test("the account that the API makes is the one that supabase-js gives", async (
   const { client } = await signedUp();
   const { account, created } = await apiOf<GetOrCreate>(client, "POST", "/api/accounts/get-or-create");
   assert.equal(created, true);
-  const { created: createdAgain, ...same } = await made(client);
+  const { created: createdAgain, ...same } = await accountOf(client);
   assert.equal(createdAgain, false);
   assert.deepEqual(normal(same), normal(account));
 });
@@ -50,7 +50,7 @@ test("the first call names the account, the next ones do not", async () => {
   assert.deepEqual([second.data?.account_name, second.data?.created], ["Paper", false]);
 });
 
-test("create_account answers one object", async () => {
+test("create_account returns one object", async () => {
   const { client, id } = await signedUp();
   const { data, status } = await client.rpc("create_account", { account_name: "Paper" });
   assert.deepEqual([status, data?.user_id, data?.account_name], [200, id, "Paper"]);
@@ -58,7 +58,7 @@ test("create_account answers one object", async () => {
 
 test("a new name is seen on every way in", async () => {
   const { client } = await signedUp();
-  const { id: account_id, updated_at } = await made(client);
+  const { id: account_id, updated_at } = await accountOf(client);
   const path = `/api/accounts/${account_id}`;
 
   const renamed = await client.rpc("rename_account", { account_id, account_name: "Paper" }).single();
@@ -82,21 +82,21 @@ test("a plain insert of the name belongs to the user", async () => {
 
 test("of two tabs and the API calling at once exactly one makes the account", async () => {
   const { client: tab } = await signedUp();
-  const otherTab = stranger();
+  const otherTab = signedOut();
   assert.equal((await otherTab.auth.setSession(await sessionOf(tab))).error, null);
 
   const calls = Array.from({ length: 10 }, () => [
-    made(tab),
-    made(otherTab),
+    accountOf(tab),
+    accountOf(otherTab),
     apiOf<GetOrCreate>(tab, "POST", "/api/accounts/get-or-create").then(({ account, created }) => ({
       ...account,
       created,
     })),
   ]);
-  const answers = await Promise.all(calls.flat());
+  const responses = await Promise.all(calls.flat());
 
-  assert.equal(answers.length, 30);
-  assert.equal(answers.filter((answer) => answer.created).length, 1);
-  assert.equal(new Set(answers.map((answer) => answer.id)).size, 1);
+  assert.equal(responses.length, 30);
+  assert.equal(responses.filter((response) => response.created).length, 1);
+  assert.equal(new Set(responses.map((response) => response.id)).size, 1);
   assert.equal((await otherTab.from("user_accounts").select()).data?.length, 1);
 });

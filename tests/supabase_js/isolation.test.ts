@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, made, sessionOf, signedUp, type Account, type Client, type User } from "./surroundings.ts";
+import { api, accountOf, sessionOf, signedUp, type Account, type Client, type User } from "./surroundings.ts";
 
 let owner: User;
 let intruder: User;
@@ -17,7 +17,7 @@ async function asStored(client: Client): Promise<Account[]> {
 
 before(async () => {
   [owner, intruder] = await Promise.all([signedUp(), signedUp()]);
-  await Promise.all([made(owner.client), made(intruder.client)]);
+  await Promise.all([accountOf(owner.client), accountOf(intruder.client)]);
   [[theirs], [mine]] = (await Promise.all([asStored(owner.client), asStored(intruder.client)])) as [[Account], [Account]];
 });
 
@@ -37,18 +37,18 @@ test("a select has one's own rows only", async () => {
 });
 
 for (const column of ["id", "user_id"] as const) {
-  test(`a select by the other's ${column} answers no row and no error`, async () => {
+  test(`a select by the other's ${column} returns no row and no error`, async () => {
     const { data, error, status } = await intruder.client.from("user_accounts").select().eq(column, theirs[column]);
     assert.deepEqual([status, error, data], [200, null, []]);
   });
 }
 
-test("get_account of the other's id answers no row and no error", async () => {
+test("get_account of the other's id returns no row and no error", async () => {
   const { data, error, status } = await intruder.client.rpc("get_account", { account_id: theirs.id });
   assert.deepEqual([status, error, data], [200, null, []]);
 });
 
-test("rename_account of the other's id answers no row and no error", async () => {
+test("rename_account of the other's id returns no row and no error", async () => {
   const attempt = { account_id: theirs.id, account_name: "Taken over" };
   const { data, error, status } = await intruder.client.rpc("rename_account", attempt);
   assert.deepEqual([status, error, data], [200, null, []]);
@@ -96,13 +96,13 @@ for (const [attempt, tried] of Object.entries(REFUSED)) {
 test("the API says of the other's id what it says of no one's", async () => {
   const { access_token } = await sessionOf(intruder.client);
   for (const [method, body] of [["GET"], ["PATCH", { account_name: "Taken over" }]] as const) {
-    const answer = await api(access_token, method, `/api/accounts/${theirs.id}`, body);
-    assert.deepEqual([answer.status, (await answer.json()).code], [404, "account_not_found"]);
+    const response = await api(access_token, method, `/api/accounts/${theirs.id}`, body);
+    assert.deepEqual([response.status, (await response.json()).code], [404, "account_not_found"]);
   }
 });
 
 test("two clients in one process are two users", async () => {
-  const turns = Array.from({ length: 10 }, () => [made(owner.client), made(intruder.client)]).flat();
+  const turns = Array.from({ length: 10 }, () => [accountOf(owner.client), accountOf(intruder.client)]).flat();
   const ids = (await Promise.all(turns)).map((account) => account.id);
   assert.deepEqual(ids, turns.map((_, turn) => (turn % 2 === 0 ? theirs.id : mine.id)));
 });

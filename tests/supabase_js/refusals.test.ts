@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { api, bearing, given, made, NOBODYS_ID, sessionOf, signedUp, stranger } from "./surroundings.ts";
+import { api, bearing, given, accountOf, UNKNOWN_ID, sessionOf, signedUp, signedOut } from "./surroundings.ts";
 
 /** A row of the table: what supabase-js reports, and the API's status and code. */
 interface Row {
@@ -26,7 +26,7 @@ async function refusedFor(token: string): Promise<Refused> {
 
 const REFUSED: Record<string, () => Promise<Refused>> = {
   "missing_token: 401 42501": async () => ({
-    supabase: await stranger().rpc("get_or_create_account"),
+    supabase: await signedOut().rpc("get_or_create_account"),
     api: await api(null, "POST", GET_OR_CREATE),
   }),
   "invalid_token: 401 PGRST303": () => refusedFor(given("EXPIRED_TOKEN")),
@@ -36,13 +36,13 @@ const REFUSED: Record<string, () => Promise<Refused>> = {
   "account_not_found: 406 PGRST116": async () => {
     const { client } = await signedUp();
     return {
-      supabase: await client.rpc("get_account", { account_id: NOBODYS_ID }).single(),
-      api: await api((await sessionOf(client)).access_token, "GET", `${ACCOUNTS}/${NOBODYS_ID}`),
+      supabase: await client.rpc("get_account", { account_id: UNKNOWN_ID }).single(),
+      api: await api((await sessionOf(client)).access_token, "GET", `${ACCOUNTS}/${UNKNOWN_ID}`),
     };
   },
   "account_exists: 409 23505": async () => {
     const { client } = await signedUp();
-    await made(client);
+    await accountOf(client);
     const second = { account_name: "A second one" };
     return {
       supabase: await client.rpc("create_account", second),
@@ -68,7 +68,7 @@ const REFUSED: Record<string, () => Promise<Refused>> = {
     supabase: await bearing("any", given("SILENT_URL")).rpc("get_or_create_account"),
   }),
 };
-// The embedded gateway answers a constraint's refusal otherwise than PostgREST does.
+// The embedded gateway reports a constraint's refusal otherwise than PostgREST does.
 const REFUSED_SOMEHOW = ["invalid_request: 400 23514"];
 
 const rows = JSON.parse(given("REFUSALS")) as Record<string, Row>;

@@ -6,7 +6,7 @@ import type { Tables, UserDatabase } from "../../supabase/database.types.ts";
 
 export type Client<Database = UserDatabase> = SupabaseClient<Database>;
 export type Account = Tables<"user_accounts">;
-export const NOBODYS_ID = "00000000-0000-4000-8000-000000000000";
+export const UNKNOWN_ID = "00000000-0000-4000-8000-000000000000";
 
 export function given(name: string): string {
   const value = process.env[name];
@@ -14,8 +14,8 @@ export function given(name: string): string {
   return value;
 }
 
-/** supabase-js, signed in as nobody. */
-export function stranger(): Client {
+/** supabase-js, signed out. */
+export function signedOut(): Client {
   return createClient<UserDatabase>(given("SUPABASE_URL"), given("SUPABASE_PUBLISHABLE_KEY"));
 }
 
@@ -33,7 +33,7 @@ export interface User {
 
 /** A new user, with a client that is signed in. */
 export async function signedUp(): Promise<User> {
-  const client = stranger();
+  const client = signedOut();
   const [email, password] = [`user-${crypto.randomUUID()}@example.com`, crypto.randomUUID()];
   const { data } = await client.auth.signUp({ email, password });
   assert.ok(data.user);
@@ -53,14 +53,14 @@ export function api(token: string | null, method: string, path: string, body?: o
   return fetch(given("EDGE_API_URL") + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
 }
 
-/** The API, with the token of a client's session; answers what is in the body. */
+/** The API, with the token of a client's session; returns the body. */
 export async function apiOf<T>(client: Client, method: string, path: string, body?: object): Promise<T> {
-  const answer = await api((await sessionOf(client)).access_token, method, path, body);
-  assert.ok(answer.ok, await answer.clone().text());
-  return answer.json() as Promise<T>;
+  const response = await api((await sessionOf(client)).access_token, method, path, body);
+  assert.ok(response.ok, await response.clone().text());
+  return response.json() as Promise<T>;
 }
 
-export async function made(client: Client): Promise<Account & { created: boolean }> {
+export async function accountOf(client: Client): Promise<Account & { created: boolean }> {
   const { data, error } = await client.rpc("get_or_create_account").single();
   assert.equal(error, null);
   assert.ok(data);

@@ -20,7 +20,7 @@ type Flat<T> = { [K in keyof T]: T[K] };
 const supabase = createClient<UserDatabase>("", "");
 const table = supabase.from("user_accounts");
 
-// What is answered: real types, nothing nullable and nothing `any`
+// What is returned: real types, nothing nullable and nothing `any`
 is<Same<Flat<Tables<"user_accounts">>, Account>>();
 
 const selected = await table.select().single();
@@ -29,8 +29,8 @@ if (selected.data) is<Same<Flat<typeof selected.data>, Account>>();
 const named = await table.select("id, account_name");
 if (named.data) is<Same<Flat<(typeof named.data)[number]>, Pick<Account, "id" | "account_name">>>();
 
-const made = await supabase.rpc("get_or_create_account");
-if (made.data) is<Same<Flat<(typeof made.data)[number]>, Account & { created: boolean } extends infer T ? Flat<T> : never>>();
+const accountOf = await supabase.rpc("get_or_create_account");
+if (accountOf.data) is<Same<Flat<(typeof accountOf.data)[number]>, Account & { created: boolean } extends infer T ? Flat<T> : never>>();
 
 const oneMade = await supabase.rpc("get_or_create_account", { default_name: "Paper" }).single();
 if (oneMade.data) is<Same<typeof oneMade.data.created, boolean>>();

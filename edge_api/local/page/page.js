@@ -1,9 +1,10 @@
 // The page of `make dev`: signs users in, shows their account, and how each call looks on both ways to it.
 
+import { code, curl, pretty, recording, requestText, wire } from "/page/wire.js";
+
 const ACCOUNTS = "/api/accounts";
 const FIRST_RETRY_SECONDS = 2;
 const LAST_RETRY_SECONDS = 30;
-const CALL_SECONDS = 15;
 // as the constraints of user_accounts have it; the database decides
 const LONGEST_NAME = 255;
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
@@ -11,7 +12,7 @@ const BLANK_AT_AN_END =
   /^[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$/;
 
 const $ = (selector) => document.querySelector(selector);
-const views = { starting: $("#starting"), stranger: $("#stranger"), user: $("#user") };
+const views = { starting: $("#starting"), "signed-out": $("#signed-out"), user: $("#user") };
 
 /** Tells whoever listens, and does not look, what has happened. */
 function say(text) {
@@ -25,29 +26,6 @@ function show(view, focused) {
 }
 
 // Calls, and what goes over the wire ----------------------------------------------------------------------------------
-
-/** What the last call of each way was: a request, and an answer or a failure. */
-const wire = { supabase: null, api: null };
-
-/** fetch, with an end to it, that keeps what was sent and what came back. */
-function recording(way) {
-  return async (url, options = {}) => {
-    const request = new Request(new URL(url, location.href), options);
-    const call = { method: request.method, url: request.url, headers: new Headers(request.headers), body: options.body };
-    const since = performance.now();
-    if (!request.url.includes("/auth/v1/")) wire[way] = call;
-    try {
-      const answer = await fetch(request, { signal: AbortSignal.any([request.signal, AbortSignal.timeout(CALL_SECONDS * 1000)]) });
-      Object.assign(call, { status: answer.status, text: await answer.clone().text(), answerHeaders: answer.headers });
-      return answer;
-    } catch (error) {
-      call.failure = "No answer: the connection failed.";
-      throw error;
-    } finally {
-      call.took = performance.now() - since;
-    }
-  };
-}
 
 /** A failure as this page shows it: the server's own text, and whether another try could help. */
 class Failure extends Error {
@@ -76,15 +54,15 @@ async function api(method, path, body) {
       throw new Failure("The API does not respond. Does make dev still run?");
     }
   };
-  let answer = await send();
-  if (answer.status === 401 && (await supabase.auth.refreshSession()).data.session) answer = await send();
-  const document = await answer.json();
-  if (answer.ok) return document;
+  let response = await send();
+  if (response.status === 401 && (await supabase.auth.refreshSession()).data.session) response = await send();
+  const document = await response.json();
+  if (response.ok) return document;
   const details = (document.errors ?? []).map((error) => error.msg);
   throw new Failure(details.length ? `${details.join("; ")}.` : document.detail, document);
 }
 
-/** What supabase-js answers, or its error as a failure. */
+/** What supabase-js returns, or its error as a failure. */
 async function straight(query) {
   const { data, error, status } = await query;
   if (!error) return data;
@@ -130,14 +108,6 @@ const calls = {
   },
 };
 
-/** The request as a line for a shell, with the token in full. */
-function curl({ method, url, headers, body }) {
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const lines = [`curl -sS -X ${method} ${quoted(url)}`, ...[...headers].map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)];
-  if (body) lines.push(`--data-raw ${quoted(body)}`);
-  return lines.join(" \\\n  ");
-}
-
 async function copy(button, text, what) {
   await navigator.clipboard.writeText(text);
   button.textContent = "Copied";
@@ -151,13 +121,6 @@ function judgeScroll(area) {
 }
 
 const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => judgeScroll(target)));
-
-function code(method, path, body) {
-  const headers = ["Authorization: `Bearer ${token}`", ...(body ? ['"Content-Type": "application/json"'] : [])];
-  const lines = [`  method: "${method}",`, `  headers: { ${headers.join(", ")} },`];
-  if (body) lines.push(`  body: JSON.stringify(${JSON.stringify(body)}),`);
-  return `await fetch("${path}", {\n${lines.join("\n")}\n})`;
-}
 
 /** Makes a call both ways, one after the other, and shows it; returns what each gave, or how it failed. */
 async function bothWays(name, values = {}) {
@@ -201,24 +164,6 @@ function showCall(way, text) {
   card.querySelector(".call, .none")?.remove();
   card.append(shown);
   regions.forEach(judgeScroll);
-}
-
-function requestText({ method, url, headers, body }) {
-  const { pathname, search, origin } = new URL(url);
-  const shortened = [...headers].map(([name, value]) => {
-    const bearer = /^Bearer (.{6}).*(.{4})$/s.exec(value);
-    return `${name}: ${bearer ? `Bearer ${bearer[1]}…${bearer[2]}` : value}`;
-  });
-  const lines = [`${method} ${pathname}${search}`, `host: ${origin.replace(/^\w+:\/\//, "")}`, ...shortened];
-  return [...lines, ...(body && body !== "{}" ? ["", pretty(body)] : [])].join("\n");
-}
-
-function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
 }
 
 // The account ---------------------------------------------------------------------------------------------------------
@@ -439,7 +384,7 @@ function onSession(event, session) {
     loads += 1;
     clearTimeout(retry.timer);
     account = null;
-    show("stranger", first ? null : "#stranger-title");
+    show("signed-out", first ? null : "#signed-out-title");
     if (!first) say("You are signed out.");
   }
 }
