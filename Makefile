@@ -89,15 +89,15 @@ clean: ## remove what was installed
 # Without uv on the machine, the uv that requirements.lock pins is put into .venv and then installs the rest.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-api needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	@echo "Installing the Python packages into .venv"
-	@test -t 2 || quiet=--quiet; if command -v uv >/dev/null; then \
+	@echo "Installing the Python packages into .venv: some 0.9 GB"
+	@if command -v uv >/dev/null; then \
 		uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-		VIRTUAL_ENV=.venv uv pip sync $$quiet --compile-bytecode --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock; \
 	else \
 		$(PYTHON) -m venv --clear .venv && \
 		sed -n '/^uv==/,/# via/p' requirements.lock >.venv/uv.txt && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt && \
-		VIRTUAL_ENV=.venv $(BIN)/uv pip sync $$quiet --compile-bytecode --require-hashes requirements.lock; \
+		VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock; \
 	fi
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@echo "The Python packages are installed: $$(du -sh .venv | cut -f1)"
@@ -109,7 +109,7 @@ clean: ## remove what was installed
 
 # "install" and not "ci", which refuses a lock that does not have this machine's binaries: SECURITY.md, "Not pinned".
 node_modules/installed: package.json package-lock.json .npmrc | .venv/installed
-	@echo "Installing the node packages into node_modules"
+	@echo "Installing the node packages into node_modules: some 0.3 GB"
 	@$(BIN)/python -m edge_api.local npm install --no-save --loglevel=error
 	@echo "The node packages are installed: $$(du -sh node_modules | cut -f1)"
 	@touch $@
