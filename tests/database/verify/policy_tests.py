@@ -27,7 +27,7 @@ from tests.database.verify.judge import apply, body
 from tests.database.verify.oracle import HOSTED, LOGIN_ROLE, USERS, rolled_back
 
 # A project's own views stay, as long as nobody reaches a row through them.
-_ADDITIONS: Final = "nothing was added"
+_ADDITIONS: Final = "no definition was added"
 _EFFECTS: Final = (Effect.REACHED, Effect.LOCKED_OUT, Effect.WEAKER)
 
 
