@@ -1,10 +1,9 @@
 """The package's migrations, and how they get into a project that has migrations of its own."""
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,6 @@ from edge_api.embedded.packages import PROJECT
 
 # What `supabase db push` takes for a migration; it orders them by version, as text, and ignores all other entries.
 _FILE_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
-_VERSION_FORMAT: Final = "%Y%m%d%H%M%S"
 
 
 class MigrationsError(Exception):
@@ -54,7 +52,7 @@ def packaged() -> tuple[Migration, ...]:
     files = _in_folder(PROJECT / "supabase" / "migrations")
     if not files:
         raise MigrationsError("the package's migrations are missing: reinstall edge-api")
-    return tuple(Migration(path, version, name, _read(path)) for version, name, path in files)
+    return files
 
 
 def copy(directory: Path, report: Callable[[str], None]) -> bool:
@@ -70,43 +68,45 @@ def copy(directory: Path, report: Callable[[str], None]) -> bool:
         Whether the project has all of them now, with the content that they have here.
 
     Raises:
-        MigrationsError: the directory cannot be read or written, or no order would be right.
+        MigrationsError: the directory cannot be read or written, or one is missing that another one needs.
     """
-    files = _in_folder(directory)
-    present = defaultdict(list)
-    for _, name, path in files:
-        present[name].append(path)
-    migrations = packaged()
+    files, migrations = _in_folder(directory), packaged()
+    present = {own.name: own for own in files}
     for earlier, later in pairwise(migrations):
         if earlier.name not in present and later.name in present:
             raise MigrationsError(
-                f"{earlier.name} is missing, but {present[later.name][0].name} must come after it: restore the missing "
-                "file with the version it had, or, where the other one is not applied yet, delete that and copy again; "
-                "if it is a migration of your own, rename it"
+                f"{earlier.name} is missing, but {present[later.name].path.name} must come after it: restore the "
+                "missing file with the version it had, or, where the other one is not applied yet, delete that and "
+                "copy again; if it is a migration of your own, rename it"
             )
-    versions = _versions(after=max((version for version, _, _ in files), default=""))
-    unchanged, changed = [], []
+    newest = max((own.version for own in files), default="")
+    version = max(datetime.now(UTC).strftime("%Y%m%d%H%M%S"), _next(newest or "0"))
+    unchanged, changed = False, False
     for migration in migrations:
-        named_alike = present.get(migration.name)
-        if named_alike:
-            same = [path for path in named_alike if migration.is_same_as(_read(path))]
-            if same:
-                unchanged.append(migration)
-                report(f"unchanged: {same[0].name}")
-            else:
-                changed.append(migration)
-                report(
-                    f"changed: {named_alike[0].name} has the name of a migration of this package and other content, "
-                    "and was not overwritten; if it is a migration of your own, rename it and copy again"
-                )
+        named_alike = [own for own in files if own.name == migration.name]
+        same = [own for own in named_alike if migration.is_same_as(own.sql)]
+        if same:
+            unchanged = True
+            report(f"unchanged: {same[0].path.name}")
+        elif named_alike:
+            changed = True
+            report(
+                f"changed: {named_alike[0].path.name} has the name of a migration of this package and other content, "
+                "and was not overwritten; if it is a migration of your own, rename it and copy again"
+            )
         elif changed and not unchanged:
             # Perhaps the project has another table of that name: nothing may be built on it.
             report(f"not written: {migration.name}, because nothing that comes before it is a copy without changes")
         else:
-            path = directory / f"{next(versions)}_{migration.name}.sql"
+            path = directory / f"{version}_{migration.name}.sql"
             _write(path, migration.sql)
             report(f"written: {path.name}")
+            version = _next(version)
     return not changed
+
+
+def _next(version: str) -> str:
+    return str(int(version) + 1).zfill(len(version))  # of the same length: files are pushed in the order of their names
 
 
 def _normalized(sql: str) -> str:
@@ -114,20 +114,18 @@ def _normalized(sql: str) -> str:
     return re.sub(r";\s*\n\s*", ";\n", sql.replace("\r\n", "\n") + "\n").strip("; \t\n")
 
 
-def _in_folder(directory: Path) -> list[tuple[str, str, Path]]:
-    """Version, name and path of each migration in a folder, in order."""
+def _in_folder(directory: Path) -> tuple[Migration, ...]:
+    """The migrations in a folder, in order."""
     try:
         found = [(_FILE_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_file()]
+        migrations = [
+            Migration(path, match[1], match[2], path.read_text("utf-8-sig", "replace"))
+            for match, path in found
+            if match
+        ]
     except OSError as error:
-        raise MigrationsError(f"cannot read the directory {directory}: {error.strerror}") from None
-    return sorted((match[1], match[2], path) for match, path in found if match)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise MigrationsError(f"cannot read {path}: {error.strerror}") from None
+        raise MigrationsError(f"cannot read {error.filename}: {error.strerror}") from None
+    return tuple(sorted(migrations, key=lambda migration: migration.version))
 
 
 def _write(path: Path, sql: str) -> None:
@@ -141,25 +139,3 @@ def _write(path: Path, sql: str) -> None:
             raise
     except OSError as error:
         raise MigrationsError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _versions(after: str) -> Iterator[str]:
-    """Versions in ascending order, a second apart: from now on, or from the next possible date after a later one."""
-    moment = datetime.now(UTC)
-    try:
-        if moment.strftime(_VERSION_FORMAT) <= after:
-            moment = _later_than(after)
-        while True:
-            yield moment.strftime(_VERSION_FORMAT)
-            moment += timedelta(seconds=1)
-    except (OverflowError, ValueError):
-        raise MigrationsError(f"no date comes after the version {after}: rename that migration") from None
-
-
-def _later_than(version: str) -> datetime:
-    """The first date whose version comes after another one, which may be longer, shorter or no date."""
-    try:
-        moment = datetime.strptime(version[:14].ljust(14, "0"), _VERSION_FORMAT).replace(tzinfo=UTC)
-    except ValueError:
-        return datetime(int(version[:4].ljust(4, "0")) + 1, 1, 1, tzinfo=UTC)
-    return moment if moment.strftime(_VERSION_FORMAT) > version else moment + timedelta(seconds=1)
