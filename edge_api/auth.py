@@ -24,7 +24,6 @@ _MAX_TOKEN_LENGTH: Final = 8192
 _COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 # Clocks differ; PostgREST allows 30 s as well.
 _LEEWAY_SECONDS: Final = 30
-_USER: Final = "edge_api.user"  # a key of the ASGI scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 def authenticate(request: Request) -> User:
     """The user whose access token the request carries; raises ApiError."""
-    user = request.scope.get(_USER)
-    if not isinstance(user, User):
-        user = request.scope[_USER] = _user_of(request.headers.getlist("authorization"))
-    return user
-
-
-def _user_of(authorization: list[str]) -> User:
+    authorization = request.headers.getlist("authorization")
     scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:

@@ -1,4 +1,4 @@
-"""`edge-api serve --check`: what would be served, and whether the project is ready for it."""
+"""`edge-api serve --check`: the settings, and whether the project is ready."""
 
 import asyncio
 from typing import Final
@@ -12,11 +12,7 @@ _SECONDS: Final = 30.0
 
 
 async def check(settings: Settings) -> tuple[bool, str]:
-    """What would be served.
-
-    Returns:
-        Whether the project is ready, and a line for each thing that is set. No secret is in it.
-    """
+    """Whether the project is ready, and a line for it and for each setting but the key."""
     ready, supabase = False, Supabase(settings)
     try:
         async with asyncio.timeout(_SECONDS), supabase.open():
@@ -28,17 +24,8 @@ async def check(settings: Settings) -> tuple[bool, str]:
         project = f"cannot be checked: {type(error).__name__}"
     on = telemetry.tracing_requested()
     traces = (telemetry.tracing_unavailable() or "as the OTEL_ variables say") if on else "off"
-    workers, port = settings.edge_api_workers, settings.edge_metrics_port
-    lines = {
-        "address": f"http://{settings.edge_api_host}:{settings.edge_api_port}, {workers} worker{'s' * (workers > 1)}",
-        "project": f"{settings.supabase_url}: {project}",
-        "limits": f"of each worker: {settings.edge_upstream_connections} connections to Supabase, "
-        f"{settings.edge_upstream_waiting} calls may wait, {settings.edge_upstream_timeout:g} s a call",
-        "CORS": ", ".join(settings.edge_cors_origins) or "no pages of other origins",
-        "docs": "/docs and /openapi.json" if settings.edge_docs else "off",
-        "metrics": f"http://{settings.edge_metrics_host}:{port}/metrics" if port else "off",
-        "traces": traces,
-        "logs": f"{settings.edge_log_level}, {settings.edge_log_format or 'console at a terminal, else json'}",
-    }
-    width = max(map(len, lines))
-    return ready, "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
+    values = settings.model_dump(mode="json", exclude={"supabase_publishable_key"}, exclude_none=True)
+    lines = [
+        f"{name.upper()}={','.join(value) if isinstance(value, list) else value}" for name, value in values.items()
+    ]
+    return ready, "\n".join([f"{settings.supabase_url}: {project}", f"traces: {traces}", *lines])

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 import click
 
@@ -90,7 +90,7 @@ def _exit(_number: int = 0, _frame: FrameType | None = None) -> NoReturn:
 @click.option("--format", "form", type=_FORMATS, default="text", help="Lines for people (text), or a document.")
 @click.option("--fail-on", type=_LEVELS, default="error", help="The least level that makes the exit code 1 (error).")
 @click.option("--fix-sql", is_flag=True, help="Print one script with all fixes, to review and run; it is not run.")
-def verify(form: str, fail_on: str, *, fix_sql: bool) -> None:
+def verify(form: str, fail_on: Literal["error", "warning", "info"], *, fix_sql: bool) -> None:
     """Is the project's database still what the migrations create, and who reaches its rows?
 
     Compare the database that DATABASE_URL names with what the migrations create, follow each path to its rows, and say

@@ -1,4 +1,4 @@
-"""Logging: a line per event on standard output, as JSON, or coloured at a terminal.
+"""Logging: a line per event on standard output, coloured at a terminal, else JSON.
 
 No request body, response body or message of an unexpected error is logged: they could hold a user's data.
 """
@@ -6,13 +6,12 @@ No request body, response body or message of an unexpected error is logged: they
 import logging
 import os
 import re
-import sys
 import threading
 import time
 import traceback
 from queue import SimpleQueue
 from select import PIPE_BUF
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import structlog
@@ -27,34 +26,21 @@ _FLUSH_SECONDS: Final = 2.0
 _STANDARD_OUTPUT: Final = 1
 
 
-def without_message(error: BaseException) -> str:
+def without_message(error: BaseException | None) -> str:
     """The types of an exception and its causes, and the places they came through; never a message."""
     chain: list[str] = []
-    next_error: BaseException | None = error
-    while next_error is not None and len(chain) < 10:
-        frames = traceback.extract_tb(next_error.__traceback__)[-_MAX_FRAMES:]
+    while error is not None and len(chain) < 10:
+        frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
         places = (f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-        chain.insert(0, "".join([type(next_error).__qualname__, *places]))
-        next_error = next_error.__cause__ or (None if next_error.__suppress_context__ else next_error.__context__)
+        chain.insert(0, "".join([type(error).__qualname__, *places]))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n".join(chain)
-
-
-def _exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    error = event.pop("exc_info", None)
-    error = sys.exc_info()[1] if error is True else error[1] if isinstance(error, tuple) else error
-    if isinstance(error, BaseException):
-        event["exception"] = without_message(error)
-    return event
 
 
 def _first_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Keep the beginning of a library's message: asyncio's go on with the error's message and with arguments."""
     event["event"] = re.split(r"[\n(<]", str(event["event"]), maxsplit=1)[0].strip()
     return event
-
-
-def _json(event: EventDict, **options: Any) -> str:  # noqa: ANN401 - orjson's
-    return orjson.dumps(event, **options).decode()
 
 
 class _Output(logging.Handler):
@@ -66,7 +52,7 @@ class _Output(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
-        self._dropped = self._lost = self._reported = 0
+        self._dropped = self._reported = 0
         threading.Thread(target=self._run, daemon=True).start()
 
     def msg(self, line: str) -> None:
@@ -114,34 +100,32 @@ class _Output(logging.Handler):
             while data:
                 data = data[os.write(_STANDARD_OUTPUT, data) :]
         except OSError:  # the disk is full, or the reader has gone
-            self._lost += count
+            self._reported -= count
             return
-        dropped = self._dropped + self._lost - self._reported
+        dropped = self._dropped - self._reported
         if dropped and self._lines.qsize() < _MAX_QUEUED_LINES // 2:  # else the report might be dropped as well
             self._reported += dropped
             logger.warning("log lines dropped", dropped=dropped)
 
 
-def configure(*, level: str, log_format: str | None) -> None:
+def configure(level: str) -> None:
     """Send everything that is logged to standard output. Only the first call in a process has an effect.
 
     Args:
         level: minimum log level: debug, info, warning, error.
-        log_format: `json`, `console` for coloured lines, or None for `console` at a terminal and else `json`.
     """
     root = logging.getLogger()
     if any(isinstance(handler, _Output) for handler in root.handlers):
         return
-    for_people = os.isatty(_STANDARD_OUTPUT) if log_format is None else log_format == "console"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _exception,
+        structlog.processors.ExceptionRenderer(lambda exc_info: without_message(exc_info[1])),
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(serializer=_json)
-    )
+    renderer: Processor = structlog.processors.JSONRenderer(lambda event, **how: orjson.dumps(event, **how).decode())
+    if os.isatty(_STANDARD_OUTPUT):
+        renderer = structlog.dev.ConsoleRenderer()
     output, minimum = _Output(), logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, renderer],
@@ -155,14 +139,5 @@ def configure(*, level: str, log_format: str | None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-
-    # unused here, and slow: https://docs.python.org/3/howto/logging.html#optimization
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # a line that cannot be formatted is lost, instead of printed with its arguments
     logging.basicConfig(handlers=[output], level=max(minimum, logging.INFO), force=True)
-
-
-def flush() -> None:
-    """Wait until what was logged is written, for some seconds at most."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()

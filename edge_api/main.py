@@ -1,5 +1,6 @@
 """Builds the application."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -41,6 +42,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             for observer in observers:
                 observer.close()
+            for handler in logging.getLogger().handlers:
+                handler.flush()  # a worker ends by uvicorn's last signal, which runs no exit handlers
 
     app = FastAPI(
         title="Accounts API",

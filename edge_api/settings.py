@@ -114,7 +114,6 @@ class Settings(BaseSettings):
     edge_metrics_port: _Port | None = None
     edge_docs: bool = True
     edge_log_level: Literal["debug", "info", "warning", "error"] = "info"
-    edge_log_format: Literal["json", "console"] | None = None
 
     @field_validator("edge_metrics_port")
     @classmethod
@@ -124,17 +123,14 @@ class Settings(BaseSettings):
         return port
 
     @classmethod
-    def from_environment(cls, *, shared: bool = False) -> Self:
-        """Read the settings.
-
-        Args:
-            shared: the environment is also another app's, whose variables may begin with EDGE_ too.
+    def from_environment(cls) -> Self:
+        """The settings of a service that has the environment to itself.
 
         Raises:
             InvalidSettingsError: a variable is missing or wrong, or one that begins with EDGE_ does not exist.
         """
         known = {name.upper() for name in cls.model_fields} | _OTHERS
-        names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known and not shared)
+        names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known)
         lines = [f"{name}: there is no such setting" for name in names]
         try:
             settings = cls()

@@ -1,11 +1,10 @@
 """The one module that speaks to Supabase."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import httpx
 from postgrest import AsyncPostgrestClient
@@ -17,14 +16,14 @@ from edge_api.auth import User
 from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.schemas.account_schemas import UserAccountResponse
 from edge_api.settings import Settings
-from edge_api.transport import NoResponseError, Transport, error_code
+from edge_api.transport import Transport, error_code
 
 logger = get_logger(__name__)
 Row = TypeVar("Row", bound=UserAccountResponse)
 
 # One migration creates all functions, and this one last. PostgREST finds it, and then no such relation to embed, in its
 # schema cache: the question costs the database neither a connection nor an error in its log.
-_PROBE: Final = "/rest/v1/rpc/rename_account?select=none(*)"
+_PROBE: Final = "/rpc/rename_account?select=none(*)"
 _PROBE_ARGUMENTS: Final = b'{"account_id":"00000000-0000-0000-0000-000000000000","account_name":"x"}'
 
 
@@ -36,13 +35,11 @@ class Function(Generic[Row]):
         name: its name.
         returns: the shape of its rows.
         is_single: whether it returns a row instead of a set of rows.
-        idempotent: whether a second call changes nothing; then it is retried once after a broken connection.
     """
 
     name: str
     returns: TypeAdapter[list[Row]]
     is_single: bool = False
-    idempotent: bool = False
 
 
 class Supabase:
@@ -52,23 +49,16 @@ class Supabase:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        url = f"{settings.supabase_url}/rest/v1"
         self._limit = settings.edge_upstream_connections + settings.edge_upstream_waiting
         self._under_way = 0
-        self._transport: Transport | None = None
+        self._transport = Transport(settings)
+        self._postgrest = AsyncPostgrestClient(url, http_client=self._transport, retry_enabled=False)
+        self._postgrest.headers.clear()  # copied twice for each request; the transport sends what is needed of them
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    def open(self) -> AbstractAsyncContextManager[None]:
         """Open the pool of connections, and close it at the end. Functions can be called in between only."""
-        async with Transport.open(self._settings) as transport:
-            url = f"{self._settings.supabase_url}/rest/v1"
-            self._postgrest = AsyncPostgrestClient(url, http_client=transport, retry_enabled=False)
-            self._postgrest.headers.clear()  # copied twice for each request; the transport sends what is needed of them
-            self._transport = transport
-            try:
-                yield
-            finally:
-                self._transport = None
+        return self._transport.open()
 
     async def rpc(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
         """Call an SQL function.
@@ -90,7 +80,9 @@ class Supabase:
         self._under_way += 1
         since, accepted = time.perf_counter(), {}
         try:
-            data = await self._call(function, params, user, request_id)
+            call = self._postgrest.rpc(function.name, dict(params))
+            call.request.headers = httpx.Headers(self._headers(user, request_id))  # of this call: the client has none
+            data = (await call.execute()).data
             rows = function.returns.validate_python([data] if function.is_single else data)
             differences = ["user_id" for row in rows if row.user_id != user.id]
             if "account_id" in params:
@@ -116,40 +108,17 @@ class Supabase:
             self._under_way -= 1
             bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1), **accepted)
 
-    async def _call(self, function: Function[Any], params: Mapping[str, str], user: User, request_id: str) -> object:
-        self._opened()
-        call = self._postgrest.rpc(function.name, dict(params))
-        call.request.headers = httpx.Headers(self._headers(user, request_id))  # of this call alone: the client has none
-        deadline = asyncio.get_running_loop().time() + self._settings.edge_upstream_timeout
-        try:
-            return (await call.execute()).data
-        except NoResponseError:  # such as from a pooled connection that the other side closed in the same moment
-            if not function.idempotent:
-                raise
-        try:
-            async with asyncio.timeout_at(deadline):
-                return (await call.execute()).data
-        except TimeoutError:
-            raise ApiError(Kind.UPSTREAM_TIMEOUT, cause=Kind.SUPABASE_UNREACHABLE) from None
-
-    def _opened(self) -> Transport:
-        if self._transport is None:
-            logger.error("The router's lifespan has not been entered: see docs/embedding.md")
-            raise ApiError(Kind.INTERNAL_ERROR)
-        return self._transport
-
     def _headers(self, user: User, request_id: str) -> dict[str, str]:
         return {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
 
     async def not_ready(self) -> Kind | None:
         """Why the functions cannot be called; None if any user whose token Supabase accepts can call them."""
         headers = {"Content-Type": "application/json", "X-Request-ID": "readiness"}
-        url = f"{self._settings.supabase_url}{_PROBE}"
-        transport = self._opened()
         try:
-            status, content = await transport.exchange("POST", url, headers, _PROBE_ARGUMENTS)
+            url = f"{self._postgrest.base_url}{_PROBE}"
+            status, content = await self._transport.exchange("POST", url, headers, _PROBE_ARGUMENTS)
         except ApiError as error:
-            return error.cause
+            return error.kind if error.kind is Kind.INTERNAL_ERROR else error.cause
         code = error_code(content)
         if code in {"PGRST301", "PGRST303"}:  # without a user's token: it is the key's, or every token
             return Kind.TOKENS_REFUSED

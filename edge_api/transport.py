@@ -16,9 +16,12 @@ import httpx
 import orjson
 from pyreqwest import exceptions as failures
 from pyreqwest.client import Client, ClientBuilder
+from structlog.stdlib import get_logger
 
 from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.settings import Settings
+
+logger = get_logger(__name__)
 
 # Below the 5 s after which Node servers (the embedded gateway) close an idle connection: reusing a connection that the
 # server is closing would fail the request. Hosted gateways wait longer.
@@ -26,10 +29,6 @@ _KEEPALIVE_SECONDS: Final = 4.0
 _MAX_RESPONSE_BYTES: Final = 64 * 1024  # one account has 1 KiB
 _ERROR_CODE: Final = re.compile(r"(?:[0-9A-Z]{5,10})?")  # PostgREST's, or an SQLSTATE; anything else could be anything
 _REQUEST: Final = httpx.Request("POST", "")  # the library looks here for a wish to count rows, which there never is
-
-
-class NoResponseError(ApiError):
-    """No connection, or one that ended before a response began."""
 
 
 class _Response(httpx.Response):
@@ -60,34 +59,37 @@ class Transport(httpx.AsyncClient):
     between have none.
     """
 
-    def __init__(self, client: Client, seconds: float) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(transport=httpx.AsyncBaseTransport(), trust_env=False)  # never used: `request` is replaced
-        self._client = client
-        self._seconds = seconds
+        self._settings = settings
+        self._pool: Client | None = None
 
-    @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> "AsyncIterator[Transport]":
-        """Open the pool of connections, and close it at the end."""
-        connect_timeout = timedelta(seconds=settings.edge_upstream_connect_timeout)
+    async def open(self) -> AsyncIterator[None]:
+        """Open the pool of connections, and close it at the end. Requests can be made in between only."""
+        connect_timeout = timedelta(seconds=self._settings.edge_upstream_connect_timeout)
         builder = (
             ClientBuilder()
             .http1_only()  # a connection that is lost costs the one request on it
-            .max_connections(settings.edge_upstream_connections)
+            .max_connections(self._settings.edge_upstream_connections)
             .pool_timeout(connect_timeout)
             .connect_timeout(connect_timeout)
-            .timeout(timedelta(seconds=settings.edge_upstream_timeout))
+            .timeout(timedelta(seconds=self._settings.edge_upstream_timeout))
             .pool_idle_timeout(timedelta(seconds=_KEEPALIVE_SECONDS))
             .follow_redirects(False)  # a token goes to no other address than the one that was configured
             .referer(False)
             .user_agent("edge-api")
-            .default_headers({"apikey": settings.supabase_publishable_key, "Content-Profile": "public"})
+            .default_headers({"apikey": self._settings.supabase_publishable_key, "Content-Profile": "public"})
         )
-        if settings.supabase_url.startswith("http://"):
+        if self._settings.supabase_url.startswith("http://"):
             builder = builder.no_proxy()  # on this machine: a proxy of the environment would get tokens in clear text
         # a small response could become a large one
-        async with builder.gzip(False).brotli(False).deflate(False).zstd(False).build() as client:
-            yield cls(client, settings.edge_upstream_timeout)
+        async with builder.gzip(False).brotli(False).deflate(False).zstd(False).build() as pool:
+            self._pool = pool
+            try:
+                yield
+            finally:
+                self._pool = None
 
     async def request(self, method: str, url: httpx.URL | str, **kwargs: Any) -> httpx.Response:  # noqa: ANN401 - httpx has a dozen
         """Make a request. Of httpx's arguments it takes `content` and `headers`. Raises ApiError."""
@@ -98,8 +100,11 @@ class Transport(httpx.AsyncClient):
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """Make a request; returns the response's status and body, whatever they are. Raises ApiError."""
+        if self._pool is None:
+            logger.error("The router's lifespan has not been entered: see docs/embedding.md")
+            raise ApiError(Kind.INTERNAL_ERROR)
         since = time.monotonic()
-        request = self._client.request(method, url).headers(headers)
+        request = self._pool.request(method, url).headers(headers)
         try:
             async with (request.body_bytes(body) if body else request).build_streamed() as response:
                 status, content = response.status, await response.body_reader.read(_MAX_RESPONSE_BYTES + 1)
@@ -114,11 +119,13 @@ class Transport(httpx.AsyncClient):
             case failures.ConnectError() | failures.WriteError():
                 if "invalid peer certificate" in str(error.details):  # there is no other sign of it
                     return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.CERTIFICATE_UNTRUSTED)
-                return NoResponseError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.SUPABASE_UNREACHABLE)
+                return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=Kind.SUPABASE_UNREACHABLE)
             case failures.PoolTimeoutError():  # all connections are in use, which says nothing against Supabase
                 return ApiError(Kind.UPSTREAM_UNAVAILABLE)
             case failures.RequestTimeoutError():  # which the whole time and that for connecting are both reported as
-                is_whole = isinstance(error, failures.ReadTimeoutError) or seconds >= self._seconds
+                is_whole = (
+                    isinstance(error, failures.ReadTimeoutError) or seconds >= self._settings.edge_upstream_timeout
+                )
                 kind = Kind.UPSTREAM_TIMEOUT if is_whole else Kind.UPSTREAM_UNAVAILABLE
             case _:  # no HTTP, or a response that breaks off
                 kind = Kind.BAD_UPSTREAM

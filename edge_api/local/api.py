@@ -1,7 +1,6 @@
 """The API as `make dev` serves it: with a page at / to try it on."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -73,4 +72,4 @@ def application() -> FastAPI:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.serve(APPLICATION))
+    cli.serve(APPLICATION)

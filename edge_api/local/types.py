@@ -81,7 +81,7 @@ def database_types(cluster: Cluster, database: str, state: Path) -> str:
 
 def openapi() -> str:
     """The description of the API, whatever the environment holds."""
-    settings = Settings.model_construct(supabase_url="", supabase_publishable_key="")
+    settings = Settings.model_construct(supabase_url="http://localhost", supabase_publishable_key="")
     return json.dumps(create_app(settings).openapi(), indent=2, ensure_ascii=False) + "\n"
 
 

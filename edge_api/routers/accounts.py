@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -20,25 +20,19 @@ from edge_api.supabase_client import Function, Row, Supabase
 
 _ACCOUNTS: Final = TypeAdapter(list[schemas.UserAccountResponse])
 _ONE_ROW: Final = TypeAdapter(Annotated[list[schemas.GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
-_LIST: Final = Function("list_accounts", _ACCOUNTS, idempotent=True)
+_LIST: Final = Function("list_accounts", _ACCOUNTS)
 _CREATE: Final = Function("create_account", _ACCOUNTS, is_single=True)
-_GET_OR_CREATE: Final = Function("get_or_create_account", _ONE_ROW, idempotent=True)
-_GET: Final = Function("get_account", _ACCOUNTS, idempotent=True)
+_GET_OR_CREATE: Final = Function("get_or_create_account", _ONE_ROW)
+_GET: Final = Function("get_account", _ACCOUNTS)
 _RENAME: Final = Function("rename_account", _ACCOUNTS)
 
 _OF_THE_USER: Final = (Kind.MISSING_TOKEN, Kind.INVALID_TOKEN, Kind.NOT_A_USER, Kind.PERMISSION_DENIED)
 _OF_SUPABASE: Final = (Kind.BAD_UPSTREAM, Kind.UPSTREAM_UNAVAILABLE, Kind.OVERLOADED, Kind.UPSTREAM_TIMEOUT)
 _OF_A_BODY: Final = problem_responses(Kind.BODY_TIMEOUT, Kind.BODY_TOO_LARGE, Kind.INVALID_REQUEST)
 _OF_JSON: Final = {**_OF_A_BODY, **problem_responses(Kind.UNSUPPORTED_MEDIA_TYPE)}
-_OF_ONE: Final = problem_responses(Kind.ACCOUNT_NOT_FOUND, Kind.INVALID_REQUEST)
 _LOCATION: Final = {"Location": {"description": "Path of the new account.", "schema": {"type": "string"}}}
-
-
-def _links(account_id: str) -> dict[str, Any]:
-    """The OpenAPI description of where the id in a response leads."""
-    parameters = {"account_id": f"$response.body#{account_id}"}
-    operations = ("get_account", "rename_account")
-    return {operation: {"operationId": operation, "parameters": parameters} for operation in operations}
+_OF_CREATE: Final = {201: {"headers": _LOCATION}, **problem_responses(Kind.ACCOUNT_EXISTS), **_OF_JSON}
+_OF_ONE: Final = problem_responses(Kind.ACCOUNT_NOT_FOUND, Kind.INVALID_REQUEST)
 
 
 def accounts_router(settings: Settings, supabase: Supabase | None = None) -> APIRouter:
@@ -77,7 +71,7 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
     @router.post(
         "/get-or-create",
         summary="Get your account, creating it if need be",
-        responses={200: {"links": _links("/account/id")}, **_OF_A_BODY},
+        responses=_OF_A_BODY,
     )
     async def get_or_create_account(request: Request, user: CurrentUser) -> schemas.GetOrCreateAccountResponse:
         """Your account; if you have none, one named "Default Alpaca Account" is created.
@@ -87,15 +81,13 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
         account = await call_for_one(_GET_OR_CREATE, request, user)
         return schemas.GetOrCreateAccountResponse(account=account, created=account.created)
 
-    @router.get("", summary="List your accounts", responses={200: {"links": _links("/accounts/0/id")}})
+    @router.get("", summary="List your accounts")
     async def list_accounts(request: Request, user: CurrentUser) -> schemas.ListAccountsResponse:
         """All your accounts, newest first. A new user has none."""
         accounts = await call(_LIST, request, user)
         return schemas.ListAccountsResponse(accounts=accounts, count=len(accounts))
 
-    created = {201: {"headers": _LOCATION, "links": _links("/id")}, **problem_responses(Kind.ACCOUNT_EXISTS)}
-
-    @router.post("", summary="Create your account", status_code=201, responses={**created, **_OF_JSON})
+    @router.post("", summary="Create your account", status_code=201, responses=_OF_CREATE)
     async def create_account(
         request: Request, response: Response, user: CurrentUser, body: schemas.CreateAccountRequest
     ) -> schemas.UserAccountResponse:

@@ -58,21 +58,7 @@ Timestamp = Annotated[AwareDatetime, BeforeValidator(_from_iso_8601)]
 class UserAccountResponse(BaseModel):
     """An account: what a user's broker credentials belong to."""
 
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "561136a8-2a3e-4533-bb9b-9a2acfdd29f3",
-                    "user_id": "01a209c4-2582-7088-9473-495d5ac64f35",
-                    "account_name": "Default Alpaca Account",
-                    "is_active": True,
-                    "created_at": "2026-11-23T18:56:19.806480Z",
-                    "updated_at": "2026-11-23T18:56:19.806480Z",
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     user_id: Annotated[UUID, Field(description="The owner: the user whose token created the account.")]

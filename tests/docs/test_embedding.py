@@ -18,7 +18,7 @@ from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, U
 
 PAGE = (PROJECT / "docs" / "embedding.md").read_text()
 MODULES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
-INCLUDE = "app.include_router(accounts_router(Settings.from_environment(shared=True)))\n"
+INCLUDE = "app.include_router(accounts_router(Settings()))\n"
 # Requests of the host's own routes, and of none: every kind of error that FastAPI and a host make.
 OF_THE_HOST: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("GET", "/orders", {"Authorization": "Bearer x"}),
@@ -182,7 +182,7 @@ async def problems() -> Problem:
 
 
 def test_below_a_prefix(host: Callable[[str], httpx.Client], user: User) -> None:
-    source = MODULES["host"].replace("shared=True)))\n", 'shared=True)), prefix="/v2")\n')
+    source = MODULES["host"].replace("Settings()))\n", 'Settings()), prefix="/v2")\n')
     exercise(host(source), "/v2", user)
     assert problem(host(source).delete(f"/v2{ACCOUNTS}")) == (405, "method_not_allowed")
 
@@ -218,7 +218,7 @@ async def closed() -> None:
 
 """
     source = MODULES["host"].replace("app = FastAPI", f"{dependency}\napp = FastAPI")
-    source = source.replace("shared=True)))\n", "shared=True)), dependencies=[Depends(closed)])\n")
+    source = source.replace("Settings()))\n", "Settings()), dependencies=[Depends(closed)])\n")
     response = host(source).get(ACCOUNTS, headers=bearer(user))
     assert (response.status_code, response.json()) == (403, {"detail": "Closed today"})
 

@@ -56,7 +56,6 @@ class Call:
     rows: Any  # a good response of the function
     status: int
     body: Mapping[str, str] | None = None
-    idempotent: bool = False
 
     def with_row(self, change: Mapping[str, object] | None = None, *, without: str = "") -> Any:
         """The function's good response with another row in it."""
@@ -67,10 +66,10 @@ class Call:
 
 ONE: Final = f"{ACCOUNTS}/{ACCOUNT_ID}"
 CALLS: Final = {
-    "list": Call("GET", ACCOUNTS, "list_accounts", [ROW], 200, idempotent=True),
+    "list": Call("GET", ACCOUNTS, "list_accounts", [ROW], 200),
     "create": Call("POST", ACCOUNTS, "create_account", ROW, 201, {"account_name": "Mine"}),
-    "get or create": Call("POST", GET_OR_CREATE, "get_or_create_account", [ROW_AND_CREATED], 200, idempotent=True),
-    "get": Call("GET", ONE, "get_account", [ROW], 200, idempotent=True),
+    "get or create": Call("POST", GET_OR_CREATE, "get_or_create_account", [ROW_AND_CREATED], 200),
+    "get": Call("GET", ONE, "get_account", [ROW], 200),
     "rename": Call("PATCH", ONE, "rename_account", [ROW], 200, {"account_name": "Mine"}),
 }
 

@@ -17,6 +17,7 @@ from tests.edge.serving import serving
 
 # `edge-api serve` as it is, its application with some routes more.
 MORE_ROUTES = """
+import os
 import sys
 from edge_api import cli, server
 from edge_api.main import create_app
@@ -29,7 +30,9 @@ def with_more_routes(settings):
     return app
 
 server.create_app = with_more_routes
-sys.exit(cli.serve())
+if "at a terminal" in sys.argv:
+    os.isatty = lambda descriptor: True
+cli.serve()
 """
 
 USER_ID = str(uuid4())
@@ -99,8 +102,13 @@ def requests_in(log: Path, count: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def serving_more(folder: Path, routes: str, supabase_url: str, **settings: str) -> Iterator[tuple[str, Child]]:
-    """Like `serving`, with the routes that the function `add_to(app)` of a piece of Python adds."""
-    command = [sys.executable, "-c", MORE_ROUTES, routes]
+def serving_more(
+    folder: Path, routes: str, supabase_url: str, *arguments: str, **settings: str
+) -> Iterator[tuple[str, Child]]:
+    """Like `serving`, with the routes that the function `add_to(app)` of a piece of Python adds.
+
+    With the argument "at a terminal", lines are written as they are there.
+    """
+    command = [sys.executable, "-c", MORE_ROUTES, routes, *arguments]
     with serving(folder, supabase_url, "sb_publishable_abc", command=command, **settings) as running:
         yield running

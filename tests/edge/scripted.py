@@ -44,11 +44,15 @@ READY = responding(400, {"code": "PGRST200"})
 
 @dataclass
 class ScriptedUpstream:
-    """The running server. `script` may be replaced at any time; `received` lists all requests so far."""
+    """The running server. `script` may be replaced at any time.
+
+    `received` lists all requests so far, and `ended` counts the connections that are no more.
+    """
 
     url: str
     script: Script
     received: list[Received] = field(default_factory=list)
+    ended: int = 0
 
 
 async def _read(reader: asyncio.StreamReader) -> Received:
@@ -76,6 +80,7 @@ def scripted_upstream(script: Script | None = None) -> Iterator[ScriptedUpstream
                 await upstream.script(received, writer)
                 await writer.drain()
         writer.close()
+        upstream.ended += 1
 
     server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
     upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -15,7 +15,6 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 
 from edge_api.embedded.processes import accepts_connections, free_port
 from tests.edge.logged import Canaries, records, requests_in
@@ -145,14 +144,6 @@ def is_json(line: str) -> bool:
     return True
 
 
-def test_the_format_console_is_for_people(tmp_path: Path) -> None:
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    with serving(tmp_path, nowhere, "sb_publishable_abc", EDGE_LOG_FORMAT="console") as (url, child):
-        httpx.get(f"{url}/healthz", verify=NO_CERTIFICATES)
-        child.wait_until(lambda: "/healthz" in child.log.read_text(), seconds=10)
-        assert [line for line in child.log.read_text().splitlines() if is_json(line)] == []
-
-
 def test_the_level_warning_leaves_the_lines_of_requests_out(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     with serving(tmp_path, nowhere, "sb_publishable_abc", EDGE_LOG_LEVEL="warning") as (url, child):
@@ -164,14 +155,12 @@ def test_the_level_warning_leaves_the_lines_of_requests_out(tmp_path: Path) -> N
         assert {record["level"] for record in records(child.log)} == {"warning"}
 
 
-@pytest.mark.parametrize("setting", [{}, {"EDGE_LOG_FORMAT": "json"}], ids=["by itself", "unless json is asked for"])
-def test_at_a_terminal_lines_are_for_people(tmp_path: Path, setting: dict[str, str]) -> None:
+def test_at_a_terminal_lines_are_for_people(tmp_path: Path) -> None:
     port = free_port()
     environment = {
         "SUPABASE_URL": f"http://127.0.0.1:{free_port()}",
         "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_abc",
         "EDGE_API_PORT": str(port),
-        **setting,
     }
     ours, theirs = pty.openpty()
     shown = b""
@@ -196,5 +185,5 @@ def test_at_a_terminal_lines_are_for_people(tmp_path: Path, setting: dict[str, s
     finally:
         os.close(ours)
     (line,) = (line for line in shown.decode().splitlines() if "/healthz" in line)
-    assert is_json(line) == bool(setting)
-    assert ("\x1b[" in line) == (not setting)
+    assert not is_json(line)
+    assert "\x1b[" in line

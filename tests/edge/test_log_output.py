@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import select
 import subprocess
@@ -15,8 +16,9 @@ import httpx
 import psutil
 import pytest
 
-from edge_api import logs, server
 from edge_api.embedded.processes import free_port
+from edge_api.main import create_app
+from edge_api.settings import Settings
 from tests.edge.serving import SERVE, is_up
 from tests.support import NO_CERTIFICATES
 
@@ -95,19 +97,20 @@ def test_a_reader_that_does_not_read_stops_no_request(processes: str) -> None:
 
 
 SCRIPT = """
+import logging
 import sys
 from edge_api import logs
 from structlog.stdlib import get_logger
 
-logs.configure(level="info", log_format="json")
+logs.configure("info")
 logger = get_logger("test")
 for number in range(30_000):
     logger.info("line", number=number)
 print("logged", file=sys.stderr, flush=True)
 sys.stdin.readline()
-logs.flush()
+logging.shutdown()
 logger.info("last")
-logs.flush()
+logging.shutdown()
 """
 
 
@@ -129,19 +132,25 @@ def test_lines_that_find_no_room_are_counted_and_the_count_is_logged() -> None:
     assert errors == b""
 
 
-def test_the_last_lines_are_written_before_a_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_lines_are_written_before_a_worker_ends() -> None:
     flushed: list[bool] = []
-    monkeypatch.setattr(logs, "configure", lambda **_: None)
-    monkeypatch.setattr(logs, "flush", lambda: flushed.append(True))
-    monkeypatch.setenv("SUPABASE_URL", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", "sb_publishable_abc")
-    app = server.application()
+
+    class Output(logging.Handler):
+        def flush(self) -> None:
+            flushed.append(True)
+
+    app = create_app(Settings(supabase_url="http://127.0.0.1:1", supabase_publishable_key="sb_publishable_abc"))
 
     async def live() -> None:
         async with app.router.lifespan_context(app):
             assert flushed == []
 
-    asyncio.run(live())
+    output = Output()
+    logging.getLogger().addHandler(output)
+    try:
+        asyncio.run(live())
+    finally:
+        logging.getLogger().removeHandler(output)
     assert flushed == [True]
 
 

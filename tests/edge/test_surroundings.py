@@ -303,8 +303,6 @@ def test_what_a_proxy_says_is_not_believed(apis: Callable[..., Api]) -> None:
         ("EDGE_LOG_LEVEL", "verbose"),
         ("EDGE_LOG_LEVEL", "INFO "),
         ("EDGE_LOG_LEVEL", "10"),
-        ("EDGE_LOG_FORMAT", "xml"),
-        ("EDGE_LOG_FORMAT", "JSON"),
         ("EDGE_DOCS", "perhaps"),
         ("EDGE_DOCS", "2"),
         ("EDGE_ROOT_PATH", "without-a-slash"),
@@ -335,7 +333,6 @@ def test_lists_are_split_at_commas_and_may_be_empty(monkeypatch: pytest.MonkeyPa
 def test_nothing_is_open_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, {**COMPLETE, "EDGE_CORS_ORIGINS": ""})
     assert settings.edge_cors_origins == ()
-    assert (settings.edge_log_level, settings.edge_log_format) == ("info", None)
 
 
 def test_the_message_about_a_wrong_origin_is_about_origins(monkeypatch: pytest.MonkeyPatch) -> None:
