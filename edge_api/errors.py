@@ -5,9 +5,6 @@ from enum import Enum
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
-from structlog.stdlib import get_logger
-
-logger = get_logger(__name__)
 
 # RFC 6750, 3.1: without credentials the challenge carries no error code
 _CHALLENGE: Final = 'Bearer realm="accounts"'
@@ -83,14 +80,16 @@ class ApiError(Exception):
     Args:
         kind: which.
         errors: for an invalid request, each thing that is wrong.
-        cause: for a failure of Supabase, the reason for operators.
+        cause: for a failure of Supabase, what is at fault, for operators.
+        reason: how it showed, for the log; nothing that Supabase sent but a status and a code.
     """
 
-    def __init__(self, kind: Kind, *errors: InvalidField, cause: Kind | None = None) -> None:
+    def __init__(self, kind: Kind, *errors: InvalidField, cause: Kind | None = None, reason: str = "") -> None:
         super().__init__(kind.code)
         self.kind = kind
         self.errors = errors or ((_REFUSED_VALUE,) if kind is Kind.INVALID_REQUEST else ())
         self.cause = cause
+        self.reason = reason
 
 
 # By the error's code: PostgREST's own, or an SQLSTATE; else by the status. Never by its text.
@@ -139,6 +138,4 @@ def from_upstream(status: int, code: str | None) -> ApiError:
     cause = _CAUSES.get(code) or _CAUSES.get(status)
     if cause is None and code is None and status in {401, 403}:
         cause = Kind.PUBLISHABLE_KEY_REFUSED  # PostgREST's own refusals have a code; one without is the gateway's
-    if kind is Kind.BAD_UPSTREAM and cause is None:
-        logger.error("Supabase responded with an unexpected error", upstream_status=status, upstream_code=code)
-    return ApiError(kind, cause=cause or Kind.SUPABASE_UNREACHABLE)
+    return ApiError(kind, cause=cause or Kind.SUPABASE_UNREACHABLE, reason=f"{status} {code}")

@@ -118,7 +118,6 @@ def configure(level: str) -> None:
     if any(isinstance(handler, _Output) for handler in root.handlers):
         return
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(lambda exc_info: without_message(exc_info[1])),

@@ -5,18 +5,17 @@ import time
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.stdlib import get_logger
 
 from edge_api.errors import ApiError, Kind
-from edge_api.problems import problem_response, request_id_of
+from edge_api.problems import log_fields, problem_response, request_id_of
 from edge_api.routing import method_not_allowed
 
 logger = get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Logs a line for each request, to which `bind_contextvars` adds, and responds to unhandled errors.
+    """Logs a line for each request, to which `log_fields` adds, and responds to unhandled errors.
 
     Starlette's own response to these would raise the error, with its message, once more for the server to log.
     """
@@ -29,9 +28,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        since, status = time.perf_counter(), 0
-        clear_contextvars()
-        bind_contextvars(request_id=request_id_of(scope))
+        since, status, request_id = time.perf_counter(), 0, request_id_of(scope)
 
         async def send_noting_status(message: Message) -> None:
             nonlocal status
@@ -42,16 +39,18 @@ class RequestMiddleware:
         try:
             await self.app(scope, receive, send_noting_status)
         except Exception as error:
-            logger.error("crash", exc_info=error)
+            logger.error("crash", request_id=request_id, exc_info=error)
             if not status:  # else the server ends the connection in the middle of the response
                 await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
         finally:
             logger.info(
                 "request",
+                request_id=request_id,
                 method=scope["method"],
                 route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
                 status=status,
                 duration_ms=round((time.perf_counter() - since) * 1000, 1),
+                **log_fields(scope),
             )
 
 

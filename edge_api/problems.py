@@ -42,6 +42,12 @@ def request_id_of(scope: Scope) -> str:
     return request_id
 
 
+def log_fields(scope: Scope) -> dict[str, Any]:
+    """What the log line of a request says besides what each has; add to it."""
+    fields: dict[str, Any] = scope.setdefault("edge_api.log", {})
+    return fields
+
+
 def response_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The headers of every response of an endpoint."""
     return [

@@ -1,6 +1,5 @@
 """The one module that speaks to Supabase."""
 
-import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import Final, Generic, TypeVar
 import httpx
 from postgrest import AsyncPostgrestClient
 from pydantic import TypeAdapter, ValidationError
-from structlog.contextvars import bind_contextvars
 from structlog.stdlib import get_logger
 
 from edge_api.auth import User
@@ -78,35 +76,38 @@ class Supabase:
         if self._under_way >= self._limit:
             raise ApiError(Kind.OVERLOADED)
         self._under_way += 1
-        since, accepted = time.perf_counter(), {}
+        subject = {"function": function.name, "request_id": request_id}
         try:
             call = self._postgrest.rpc(function.name, dict(params))
             call.request.headers = httpx.Headers(self._headers(user, request_id))  # of this call: the client has none
             data = (await call.execute()).data
             rows = function.returns.validate_python([data] if function.is_single else data)
-            differences = ["user_id" for row in rows if row.user_id != user.id]
-            if "account_id" in params:
-                differences += ["id" for row in rows if str(row.id) != params["account_id"]]
-            if differences:
-                logger.error("Supabase responded with another row", function=function.name, differences=differences)
-                raise ApiError(Kind.BAD_UPSTREAM)
-            accepted["user_id"] = str(user.id)
-            return rows
         except ValidationError as error:
             differences = [
                 f"{'.'.join(map(str, problem['loc'])) or 'response'}: {problem['type']}"
                 for problem in error.errors(include_url=False, include_context=False, include_input=False)[:10]
             ]
-            logger.error("Supabase responded in another shape", function=function.name, differences=differences)
+            logger.error("Supabase responded in another shape", **subject, differences=differences)
             raise ApiError(Kind.BAD_UPSTREAM) from None
         except ApiError as error:
             if error.cause:
-                reason = type(error.__cause__ or error).__name__
-                logger.warning("Supabase failed", function=function.name, cause=error.cause.code, reason=reason)
+                log = logger.error if error.kind is Kind.BAD_UPSTREAM else logger.warning
+                log(
+                    "Supabase failed",
+                    **subject,
+                    cause=error.cause.code,
+                    reason=error.reason or type(error.__cause__ or error).__name__,
+                )
             raise
         finally:
             self._under_way -= 1
-            bind_contextvars(upstream_ms=round((time.perf_counter() - since) * 1000, 1), **accepted)
+        differences = ["user_id" for row in rows if row.user_id != user.id]
+        if "account_id" in params:
+            differences += ["id" for row in rows if str(row.id) != params["account_id"]]
+        if differences:
+            logger.error("Supabase responded with another row", **subject, differences=differences)
+            raise ApiError(Kind.BAD_UPSTREAM)
+        return rows
 
     def _headers(self, user: User, request_id: str) -> dict[str, str]:
         return {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}

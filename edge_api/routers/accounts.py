@@ -1,5 +1,6 @@
 """The accounts endpoints: each forwards to the SQL function that does the work."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from operator import attrgetter
@@ -12,7 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from edge_api.auth import CurrentUser, User
 from edge_api.errors import ApiError, Kind
-from edge_api.problems import problem_responses, request_id_of
+from edge_api.problems import log_fields, problem_responses, request_id_of
 from edge_api.routing import ProblemRoute
 from edge_api.schemas import account_schemas as schemas
 from edge_api.settings import Settings
@@ -61,7 +62,13 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
     )
 
     async def call(function: Function[Row], request: Request, user: User, **params: str) -> list[Row]:
-        return await client.rpc(function, params, user, request_id_of(request.scope))
+        since, fields = time.perf_counter(), log_fields(request.scope)
+        try:
+            rows = await client.rpc(function, params, user, request_id_of(request.scope))
+        finally:
+            fields["upstream_ms"] = round((time.perf_counter() - since) * 1000, 1)
+        fields["user_id"] = str(user.id)  # which Supabase has verified
+        return rows
 
     async def call_for_one(function: Function[Row], request: Request, user: User, **params: str) -> Row:
         for row in await call(function, request, user, **params):  # one at most: its id is a primary key

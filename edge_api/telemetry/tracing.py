@@ -19,10 +19,10 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 from starlette.types import Scope
-from structlog.contextvars import bind_contextvars
 
 from edge_api import __version__
 from edge_api.errors import ApiError, Kind
+from edge_api.problems import log_fields
 from edge_api.settings import Settings
 from edge_api.telemetry import exporter_name, method_of
 
@@ -66,7 +66,7 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            bind_contextvars(trace_id=format_trace_id(span.get_span_context().trace_id))
+            log_fields(scope)["trace_id"] = format_trace_id(span.get_span_context().trace_id)
             try:
                 yield
             finally:
