@@ -38,10 +38,10 @@ def main() -> None:
 @main.command("serve")
 @click.option("--check", is_flag=True, help="Print the settings and whether the project is ready, and serve nothing.")
 def _serve(*, check: bool) -> None:
-    """Serve the API in front of the project that SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY name.
+    """Serve the API.
 
-    EDGE_API_HOST (127.0.0.1) and EDGE_API_PORT (9403) say where. Exit code: 0 stopped, or ready; 1 not ready; 2 wrong
-    settings; 3 cannot start.
+    SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY name the project that it is in front of, EDGE_API_HOST (127.0.0.1) and
+    EDGE_API_PORT (9403) say where. Exit code: 0 stopped, or ready; 1 not ready; 2 wrong settings; 3 cannot start.
     """
     serve(check=check)
 
@@ -91,11 +91,11 @@ def _exit(_number: int = 0, _frame: FrameType | None = None) -> NoReturn:
 @click.option("--fail-on", type=_LEVELS, default="error", help="The least level that makes the exit code 1 (error).")
 @click.option("--fix-sql", is_flag=True, help="Print one script with all fixes, to review and run; it is not run.")
 def verify(form: str, fail_on: Literal["error", "warning", "info"], *, fix_sql: bool) -> None:
-    """Is the project's database still what the migrations create, and who reaches its rows?
+    """Verify the database of a project.
 
-    Compare the database that DATABASE_URL names with what the migrations create, follow each path to its rows, and say
-    what each finding means for the safety of the data and which SQL fixes it. Reads the catalogs only; a role that may
-    log in is enough. Exit code: 0 no finding of the level of --fail-on or a graver one, 1 such a finding, 2 could not
+    Compare the one that DATABASE_URL names with what the migrations create, follow each path to its rows, and say what
+    each finding means for the safety of the data and which SQL fixes it. Reads the catalogs only; a role that may log
+    in is enough. Exit code: 0 no finding of the level of --fail-on or a graver one, 1 such a finding, 2 could not
     verify.
     """
     try:
@@ -107,7 +107,7 @@ def verify(form: str, fail_on: Literal["error", "warning", "info"], *, fix_sql: 
 
 @main.group()
 def migrations() -> None:
-    """List the migrations, or copy them into a project of yours."""
+    """List or copy the migrations."""
 
 
 @migrations.command("list")

@@ -27,17 +27,10 @@ _PROBE_ARGUMENTS: Final = b'{"account_id":"00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Function(Generic[Row]):
-    """An SQL function of the project.
-
-    Args:
-        name: its name.
-        returns: the shape of its rows.
-        is_single: whether it returns a row instead of a set of rows.
-    """
+    """An SQL function of the project, and the shape of its rows."""
 
     name: str
     returns: TypeAdapter[list[Row]]
-    is_single: bool = False
 
 
 class Supabase:
@@ -80,8 +73,7 @@ class Supabase:
         try:
             call = self._postgrest.rpc(function.name, dict(params))
             call.request.headers = httpx.Headers(self._headers(user, request_id))  # of this call: the client has none
-            data = (await call.execute()).data
-            rows = function.returns.validate_python([data] if function.is_single else data)
+            rows = function.returns.validate_python((await call.execute()).data)
         except ValidationError as error:
             differences = [
                 f"{'.'.join(map(str, problem['loc'])) or 'response'}: {problem['type']}"

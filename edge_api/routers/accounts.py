@@ -9,7 +9,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from pydantic import Field, TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from edge_api.auth import CurrentUser, User
 from edge_api.errors import ApiError, Kind
@@ -21,8 +21,10 @@ from edge_api.supabase_client import Function, Row, Supabase
 
 _ACCOUNTS: Final = TypeAdapter(list[schemas.UserAccountResponse])
 _ONE_ROW: Final = TypeAdapter(Annotated[list[schemas.GetOrCreateAccountRow], Field(min_length=1, max_length=1)])
+# of a function that returns a row instead of a set of rows
+_BARE_ROW: Final = TypeAdapter(Annotated[list[schemas.UserAccountResponse], BeforeValidator(lambda row: [row])])
 _LIST: Final = Function("list_accounts", _ACCOUNTS)
-_CREATE: Final = Function("create_account", _ACCOUNTS, is_single=True)
+_CREATE: Final = Function("create_account", _BARE_ROW)
 _GET_OR_CREATE: Final = Function("get_or_create_account", _ONE_ROW)
 _GET: Final = Function("get_account", _ACCOUNTS)
 _RENAME: Final = Function("rename_account", _ACCOUNTS)
