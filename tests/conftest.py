@@ -14,7 +14,7 @@ import pytest
 from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
-from tests import chromium, target
+from tests import chromium, memory, target
 from tests.support import NO_CERTIFICATES, User, Users
 
 # Folders and modules whose tests are slow.
@@ -51,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # once, and not in each of xdist's workers
         chromium.require(config.args, config.getoption("ignore") or [])
+    else:  # pytest's own folders, which outlive the run, have been chosen before
+        tempfile.tempdir = memory.folder()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
