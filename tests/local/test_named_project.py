@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
 
@@ -38,9 +39,9 @@ pytestmark = pytest.mark.timeout(_SUITES_SECONDS + 60)
 
 
 @pytest.fixture(scope="module")
-def project(state_folders: Callable[[], Path]) -> Iterator[Stack]:
+def project(used_folders: Callable[[PostgresVersion], Path]) -> Iterator[Stack]:
     """A project of somebody else's, with users, accounts and objects that are none of the tests' business."""
-    with local_stack.run(state_folders(), durable=False) as stack:
+    with local_stack.run(used_folders(16), durable=False) as stack:
         with stack.cluster.connect(MIGRATOR) as connection:
             connection.execute(OF_OTHERS)
         yield stack

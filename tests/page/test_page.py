@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
+from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
@@ -404,9 +405,9 @@ def test_offline_the_page_says_so_and_goes_on_when_it_is_back(visitor: Visitor) 
 
 
 def test_while_supabase_is_down_the_page_says_so_and_recovers(
-    browser: Browser, state_folders: Callable[[], Path]
+    browser: Browser, used_folders: Callable[[PostgresVersion], Path]
 ) -> None:
-    state = state_folders()
+    state = used_folders(16)
     with local_stack.run(state, durable=False) as stack, visiting(browser, f"{stack.api_url}/") as visitor:
         visitor.sign_up(address())
         _, gateway, _ = stack.children
