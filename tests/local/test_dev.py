@@ -20,7 +20,7 @@ import pytest
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.postgres import PostgresVersion, cluster_home
 from edge_api.embedded.processes import free_port
-from tests.support import ACCOUNTS, GET_OR_CREATE
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]
 PASSWORD = "correct horse battery"
@@ -63,6 +63,7 @@ class Dev:
             f"{self.settings['SUPABASE_URL']}/auth/v1/{path}",
             headers={"apikey": self.settings["SUPABASE_PUBLISHABLE_KEY"]},
             json={"email": email, "password": PASSWORD},
+            verify=NO_CERTIFICATES,
         )
         response.raise_for_status()
         session: dict[str, Any] = response.json()
@@ -70,7 +71,9 @@ class Dev:
 
     def call(self, method: str, path: str, session: Mapping[str, Any]) -> Any:
         headers = {"Authorization": f"Bearer {session['access_token']}"}
-        response = httpx.request(method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers)
+        response = httpx.request(
+            method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers, verify=NO_CERTIFICATES
+        )
         response.raise_for_status()
         return response.json()
 
@@ -266,7 +269,9 @@ def test_pages_of_this_machine_and_of_the_named_origins_may_call(dev: Dev, origi
         "Access-Control-Request-Headers": "authorization,x-tenant",
     }
     for method, headers in (("OPTIONS", preflight), ("GET", {"Origin": origin})):
-        response = httpx.request(method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers)
+        response = httpx.request(
+            method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES
+        )
         assert response.headers.get("Access-Control-Allow-Origin") == (origin if may_call else None)
         assert "Access-Control-Allow-Credentials" not in response.headers
         assert response.status_code == (401 if method == "GET" else 200 if may_call else 400)
