@@ -20,6 +20,7 @@ import pytest
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.postgres import PostgresVersion, cluster_home
 from edge_api.embedded.processes import free_port
+from edge_api.local import stack as local_stack
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]
@@ -85,15 +86,19 @@ def new_environment(state: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(state_folders: Callable[[], Path]) -> dict[str, str]:
+def environment(state_folders: Callable[[], Path]) -> Iterator[dict[str, str]]:
     """Of a first start."""
-    return new_environment(state_folders())
+    state = state_folders()
+    yield new_environment(state)
+    local_stack.reset(state)  # now, and not with the last test: many would take much memory
 
 
 @pytest.fixture
-def used_environment(used_folders: Callable[[PostgresVersion], Path]) -> dict[str, str]:
-    """Of a further start, which takes a quarter of the time."""
-    return new_environment(used_folders(16))
+def used_environment(used_folders: Callable[[PostgresVersion], Path]) -> Iterator[dict[str, str]]:
+    """Of a further start, which takes half of the time."""
+    state = used_folders(16)
+    yield new_environment(state)
+    local_stack.reset(state)
 
 
 @contextmanager
