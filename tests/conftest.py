@@ -1,9 +1,11 @@
 """One throw-away stack for the whole run, and users who sign up on it."""
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +13,10 @@ import httpx
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import postgres_version
+from edge_api.embedded.postgres import PostgresVersion, postgres_version
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
-from tests import chromium, target
+from tests import chromium, memory, target
 from tests.support import NO_CERTIFICATES, User, Users
 
 # Folders and modules whose tests are slow.
@@ -51,6 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # once, and not in each of xdist's workers
         chromium.require(config.args, config.getoption("ignore") or [])
+    else:  # pytest's own folders, which outlive the run, have been chosen before
+        tempfile.tempdir = memory.folder()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -90,13 +94,32 @@ def state_folders() -> Iterator[Callable[[], Path]]:
 
 
 @pytest.fixture(scope="session")
-def stack(state_folders: Callable[[], Path]) -> Iterator[Stack]:
+def used_folders(state_folders: Callable[[], Path]) -> Callable[[PostgresVersion], Path]:
+    """Makes state folders as a first start leaves them: with a database, and the migrations in it."""
+
+    @cache
+    def first(version: PostgresVersion) -> Path:
+        state = state_folders()
+        with local_stack.run_database(state, postgres=version):
+            return state
+
+    def make(version: PostgresVersion) -> Path:
+        state = state_folders()
+        # PostgreSQL's files belong to a user of its own where root runs the tests
+        subprocess.run(["cp", "-Rp", f"{first(version)}/.", state], timeout=30, check=True)
+        return state
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stack(state_folders: Callable[[], Path], used_folders: Callable[[PostgresVersion], Path]) -> Iterator[Stack]:
     if target.is_named():
         with target.named(state_folders()) as named:
             yield named
         return
     version = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
-    with local_stack.run(state_folders(), postgres=version, durable=False) as running:
+    with local_stack.run(used_folders(version), postgres=version, durable=False) as running:
         yield running
 
 

@@ -124,6 +124,7 @@ class Cluster:
         }
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            settings["max_wal_size"] = "128MB"  # as it is thrown away, too: by default, the log grows to 1 GB
         self.port = port
         server = Child(
             "PostgreSQL",

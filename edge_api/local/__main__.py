@@ -14,7 +14,7 @@ from types import FrameType
 from edge_api.embedded.packages import PROJECT
 from edge_api.embedded.postgres import postgres_version
 from edge_api.embedded.processes import StackError
-from edge_api.local import stack, types
+from edge_api.local import stack
 from edge_api.local.node import npm, supabase_here
 from edge_api.local.state import write_private
 
@@ -134,6 +134,8 @@ def main() -> int:
             case "reset":
                 stack.reset(state)
             case "types":
+                from edge_api.local import types  # noqa: PLC0415 - the web framework, which the others do without
+
                 types.write()
             case "npm":
                 return npm(rest)

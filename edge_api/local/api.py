@@ -11,14 +11,13 @@ from starlette.staticfiles import StaticFiles
 
 from edge_api import cli, server
 from edge_api.embedded.packages import PROJECT
+from edge_api.local import DATABASE_ADDRESS
 from edge_api.main import EXPOSED_HEADERS
 from edge_api.settings import Settings
 
 APPLICATION: Final = "edge_api.local.api:application"
 # A frontend's own development server, at whatever port it has
 _LOOPBACK_ORIGIN: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
-# The variable for the database's address, without the password
-DATABASE_ADDRESS: Final = "PAGE_DATABASE_ADDRESS"
 _PAGE: Final = Path(__file__).with_name("page")
 _TYPES: Final = PROJECT / "supabase" / "database.types.ts"
 _SUPABASE_JS: Final = PROJECT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"

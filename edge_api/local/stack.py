@@ -15,8 +15,8 @@ import httpx
 
 from edge_api.embedded.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
 from edge_api.embedded.processes import Child, StackError, free_port, on_free_port
+from edge_api.local import DATABASE_ADDRESS
 from edge_api.local import gateway as supabase_gateway
-from edge_api.local.api import DATABASE_ADDRESS
 from edge_api.local.node import TOOLS_HOME, supabase
 from edge_api.local.state import load, locked, save
 from edge_api.migrations import packaged
@@ -177,8 +177,11 @@ def _push_migrations(cluster: Cluster, state: Path) -> None:
     with cluster.connect(MIGRATOR) as connection:
         (is_new,) = connection.execute("select to_regclass(%s) is null", [_HISTORY]).fetchone() or (False,)
         applied = set() if is_new else {row[0] for row in connection.execute(f"select version from {_HISTORY}")}  # noqa: S608 - a constant
-    if applied - {migration.version for migration in packaged()}:
+    packaged_versions = {migration.version for migration in packaged()}
+    if applied - packaged_versions:
         raise StackError(f"the data in {state} come from migrations that are no longer here: run make reset")
+    if applied == packaged_versions:
+        return
     supabase(
         ["db", "push", "--yes", f"--remote={cluster.url(MIGRATOR, with_password=False)}"],
         env=cluster.password_environment(MIGRATOR),

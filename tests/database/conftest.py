@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_api.embedded.postgres import postgres_version
+from edge_api.embedded.postgres import PostgresVersion, postgres_version
 from edge_api.verify import Expected
 from edge_api.verify.expected import expected as create_expected
 from tests.database.adopted import USERS
@@ -15,8 +15,9 @@ from tests.database.project import REMOVE, Project, run_project
 
 
 @pytest.fixture(scope="session")
-def project(state_folders: Callable[[], Path]) -> Iterator[Project]:
-    with run_project(state_folders(), postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))) as project:
+def project(used_folders: Callable[[PostgresVersion], Path]) -> Iterator[Project]:
+    version = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
+    with run_project(used_folders(version), version) as project:
         yield project
 
 

@@ -11,14 +11,14 @@ from edge_api.local.stack import Stack
 from edge_api.main import create_app
 from edge_api.settings import Settings
 from tests.edge.problems import assert_problem, secrets_of
-from tests.support import ACCOUNTS, GET_OR_CREATE, UNKNOWN_ID, User, signed
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User, signed
 
 JSON = {"Content-Type": "application/json"}
 Provoke = Callable[[Stack, User], httpx.Response]
 
 
 def _without_token(stack: Stack, user: User) -> httpx.Response:
-    return httpx.get(f"{stack.api_url}{ACCOUNTS}")
+    return httpx.get(f"{stack.api_url}{ACCOUNTS}", verify=NO_CERTIFICATES)
 
 
 def _with_token_of(role: str) -> Provoke:

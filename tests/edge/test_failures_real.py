@@ -16,7 +16,7 @@ import httpx
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER
+from edge_api.embedded.postgres import SUPERUSER, PostgresVersion
 from edge_api.embedded.processes import Child
 from edge_api.errors import Kind
 from edge_api.local import gateway as supabase_gateway
@@ -116,8 +116,10 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def module_real(state_folders: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
-    state = state_folders()
+def module_real(
+    used_folders: Callable[[PostgresVersion], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Real]:
+    state = used_folders(16)
     with ExitStack() as cleanup:
         stack = cleanup.enter_context(local_stack.run(state, durable=False))
         url, edge = cleanup.enter_context(

@@ -29,14 +29,14 @@ from tests.edge.faults import KEY, ROW_AND_CREATED, TOKEN
 from tests.edge.problems import MARK
 from tests.edge.scripted import responding, scripted_upstream
 from tests.edge.serving import SERVE, log_of, serving, workers
-from tests.support import ACCOUNTS, GET_OR_CREATE, User
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, User
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scrape(port: int) -> Samples:
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", verify=NO_CERTIFICATES).text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -60,13 +60,13 @@ def test_metrics_are_those_of_all_workers_and_stay_when_workers_are_replaced(
         replaced = [psutil.Process(pid) for pid in first]
         headers = {"Authorization": f"Bearer {user.token}"}
         for _ in range(20):  # each on a connection of its own, so that both workers get some
-            assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers).status_code == 200
-        assert httpx.get(f"{url}{ACCOUNTS}").status_code == 401
-        assert httpx.get(f"{url}/some/{user.id}").status_code == 404
-        assert httpx.request("BREW", f"{url}{ACCOUNTS}").status_code in {400, 405}
+            assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers, verify=NO_CERTIFICATES).status_code == 200
+        assert httpx.get(f"{url}{ACCOUNTS}", verify=NO_CERTIFICATES).status_code == 401
+        assert httpx.get(f"{url}/some/{user.id}", verify=NO_CERTIFICATES).status_code == 404
+        assert httpx.request("BREW", f"{url}{ACCOUNTS}", verify=NO_CERTIFICATES).status_code in {400, 405}
         parent.send_signal(signal.SIGHUP)
         child.wait_until(lambda: len(workers(parent)) == 2 and not workers(parent) & first, seconds=30)
-        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert httpx.get(f"{url}/healthz", verify=NO_CERTIFICATES).status_code == 200
         assert not psutil.wait_procs(replaced, timeout=20)[1]
 
         samples = scrape(port)
@@ -98,7 +98,9 @@ def test_what_supabase_does_wrong_is_counted_by_what_the_client_was_told(tmp_pat
         scripted_upstream(responding(500, {"message": MARK})) as upstream,
         serving(tmp_path, upstream.url, KEY, EDGE_METRICS_PORT=str(port)) as (url, _),
     ):
-        response = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
+        response = httpx.post(
+            f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"}, verify=NO_CERTIFICATES
+        )
         assert response.status_code == 502
         samples = scrape(port)
         calls = value(
@@ -129,7 +131,7 @@ def exported(tmp_path: Path) -> dict[str, set[str]]:
         scripted_upstream(responding(500, {})) as upstream,
         serving(tmp_path, upstream.url, KEY, EDGE_METRICS_PORT=str(port)) as (url, _),
     ):
-        httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
+        httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"}, verify=NO_CERTIFICATES)
         found: dict[str, set[str]] = {}
         for name, labels in scrape(port):
             found.setdefault(name, set()).update(label for label, _ in labels)
@@ -235,7 +237,9 @@ def test_a_trace_goes_from_the_caller_through_to_supabase(tmp_path: Path) -> Non
             "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01",
             "baggage": "kilroy=here",
         }
-        assert httpx.post(f"{url}{GET_OR_CREATE}?who=kilroy", headers=headers).status_code == 200
+        assert (
+            httpx.post(f"{url}{GET_OR_CREATE}?who=kilroy", headers=headers, verify=NO_CERTIFICATES).status_code == 200
+        )
         client, server = sorted(sink.wait_for(2), key=lambda span: span.kind, reverse=True)
         (call,) = upstream.received
         line = next(line for line in map(json.loads, log_of(url, child).splitlines()) if line.get("status"))
@@ -264,7 +268,7 @@ def test_a_failure_has_its_code_in_the_trace_and_no_message(tmp_path: Path) -> N
         ),
     ):
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers).status_code == 502
+        assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers, verify=NO_CERTIFICATES).status_code == 502
         for span in sink.wait_for(2):
             assert attributes(span)["error.type"] == "bad_upstream"
             assert span.status.code == 2
@@ -284,7 +288,7 @@ def test_a_collector_that_is_down_holds_nobody_up(tmp_path: Path) -> None:
     ):
         headers = {"Authorization": f"Bearer {TOKEN}"}
         for _ in range(20):
-            assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers).status_code == 200
+            assert httpx.post(f"{url}{GET_OR_CREATE}", headers=headers, verify=NO_CERTIFICATES).status_code == 200
         child.stop(grace_seconds=20)
         assert child.exit_code() == 0
     assert TOKEN not in (tmp_path / "api.log").read_text()
@@ -295,7 +299,9 @@ def test_an_exporter_that_there_is_not_is_said_and_the_api_serves(tmp_path: Path
         scripted_upstream(responding(200, [ROW_AND_CREATED])) as upstream,
         serving(tmp_path, upstream.url, KEY, OTEL_TRACES_EXPORTER="pigeon") as (url, _),
     ):
-        response = httpx.post(f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"})
+        response = httpx.post(
+            f"{url}{GET_OR_CREATE}", headers={"Authorization": f"Bearer {TOKEN}"}, verify=NO_CERTIFICATES
+        )
         assert response.status_code == 200
     assert "OTEL_TRACES_EXPORTER names an exporter that is not installed" in (tmp_path / "api.log").read_text()
 

@@ -18,9 +18,10 @@ import psycopg
 import pytest
 
 from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import cluster_home
+from edge_api.embedded.postgres import PostgresVersion, cluster_home
 from edge_api.embedded.processes import free_port
-from tests.support import ACCOUNTS, GET_OR_CREATE
+from edge_api.local import stack as local_stack
+from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]
 PASSWORD = "correct horse battery"
@@ -63,6 +64,7 @@ class Dev:
             f"{self.settings['SUPABASE_URL']}/auth/v1/{path}",
             headers={"apikey": self.settings["SUPABASE_PUBLISHABLE_KEY"]},
             json={"email": email, "password": PASSWORD},
+            verify=NO_CERTIFICATES,
         )
         response.raise_for_status()
         session: dict[str, Any] = response.json()
@@ -70,7 +72,9 @@ class Dev:
 
     def call(self, method: str, path: str, session: Mapping[str, Any]) -> Any:
         headers = {"Authorization": f"Bearer {session['access_token']}"}
-        response = httpx.request(method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers)
+        response = httpx.request(
+            method, f"{self.settings['EDGE_API_URL']}{path}", headers=headers, verify=NO_CERTIFICATES
+        )
         response.raise_for_status()
         return response.json()
 
@@ -82,8 +86,19 @@ def new_environment(state: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(state_folders: Callable[[], Path]) -> dict[str, str]:
-    return new_environment(state_folders())
+def environment(state_folders: Callable[[], Path]) -> Iterator[dict[str, str]]:
+    """Of a first start."""
+    state = state_folders()
+    yield new_environment(state)
+    local_stack.reset(state)  # now, and not with the last test: many would take much memory
+
+
+@pytest.fixture
+def used_environment(used_folders: Callable[[PostgresVersion], Path]) -> Iterator[dict[str, str]]:
+    """Of a further start, which takes half of the time."""
+    state = used_folders(16)
+    yield new_environment(state)
+    local_stack.reset(state)
 
 
 @contextmanager
@@ -168,11 +183,11 @@ def test_each_step_has_a_line(dev: Dev) -> None:
 
 
 def test_a_terminal_shows_a_step_from_its_beginning_and_a_failure_on_a_line_of_its_own(
-    environment: dict[str, str],
+    used_environment: dict[str, str],
 ) -> None:
     reading, terminal = os.openpty()
     with subprocess.Popen(
-        DEV, env={**environment, "EDGE_CORS_ORIGINS": "nonsense"}, stdout=terminal, stderr=terminal
+        DEV, env={**used_environment, "EDGE_CORS_ORIGINS": "nonsense"}, stdout=terminal, stderr=terminal
     ) as process:
         os.close(terminal)
         shown = b""
@@ -259,7 +274,9 @@ def test_pages_of_this_machine_and_of_the_named_origins_may_call(dev: Dev, origi
         "Access-Control-Request-Headers": "authorization,x-tenant",
     }
     for method, headers in (("OPTIONS", preflight), ("GET", {"Origin": origin})):
-        response = httpx.request(method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers)
+        response = httpx.request(
+            method, f"{dev.settings['EDGE_API_URL']}{ACCOUNTS}", headers=headers, verify=NO_CERTIFICATES
+        )
         assert response.headers.get("Access-Control-Allow-Origin") == (origin if may_call else None)
         assert "Access-Control-Allow-Credentials" not in response.headers
         assert response.status_code == (401 if method == "GET" else 200 if may_call else 400)
@@ -292,23 +309,23 @@ def test_a_state_folder_in_use_is_one_clear_line(dev: Dev) -> None:
     ],
 )
 def test_a_wrong_setting_of_the_api_is_named(
-    environment: dict[str, str], variable: str, value: str, message: str
+    used_environment: dict[str, str], variable: str, value: str, message: str
 ) -> None:
-    with running(DEV, {**environment, variable: value}) as dev:
+    with running(DEV, {**used_environment, variable: value}) as dev:
         assert dev.process.wait(timeout=20) == 1
         assert "edge-api: the API ended with exit code 2" in dev.output
         assert variable in dev.output
         assert message in dev.output
 
 
-def test_data_of_other_migrations_are_one_clear_line(environment: dict[str, str]) -> None:
+def test_data_of_other_migrations_are_one_clear_line(used_environment: dict[str, str]) -> None:
     """As before migrations were folded into one another."""
-    with running(DEV, environment) as dev:
+    with running(DEV, used_environment) as dev:
         with psycopg.connect(dev.settings["DATABASE_URL"]) as connection:
             connection.execute("insert into supabase_migrations.schema_migrations (version) values ('20261123000100')")
         dev.process.terminate()
         dev.finish()
-    failed = subprocess.run(DEV, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    failed = subprocess.run(DEV, env=used_environment, capture_output=True, text=True, timeout=30, check=False)
     assert failed.returncode == 1
     assert failed.stderr == (
         f"edge-api: the data in {dev.state} come from migrations that are no longer here: run make reset\n"
@@ -319,50 +336,50 @@ def test_data_of_other_migrations_are_one_clear_line(environment: dict[str, str]
     ("mark", "name"),
     [("bin/postgres", "PostgreSQL"), ("gateway.mjs", "the Supabase gateway"), ("edge_api.local.api", "the API")],
 )
-def test_a_child_that_dies_ends_everything(environment: dict[str, str], mark: str, name: str) -> None:
-    with running(DEV, environment) as dev:
+def test_a_child_that_dies_ends_everything(used_environment: dict[str, str], mark: str, name: str) -> None:
+    with running(DEV, used_environment) as dev:
         dev.child(mark).kill()
         rest = dev.finish()
         assert dev.process.returncode == 1
         assert f"edge-api: {name} ended with exit code -9" in rest
-        assert f"the end of {environment['EDGE_STATE_DIR']}" in rest
+        assert f"the end of {used_environment['EDGE_STATE_DIR']}" in rest
         assert_all_end(dev.descendants)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
-def test_killed_outright_it_leaves_no_process_and_starts_again(environment: dict[str, str]) -> None:
-    with running(DEV, environment) as dev:
+def test_killed_outright_it_leaves_no_process_and_starts_again(used_environment: dict[str, str]) -> None:
+    with running(DEV, used_environment) as dev:
         session = dev.auth("signup", "ada@example.com")
         account = dev.call("POST", GET_OR_CREATE, session)["account"]
         dev.process.kill()
         dev.process.wait()
         assert_all_end(dev.descendants)
-    with running(DEV, environment) as dev:
+    with running(DEV, used_environment) as dev:
         assert dev.call("GET", ACCOUNTS, session)["accounts"] == [account]
 
 
-def test_reset_wipes_everything(environment: dict[str, str]) -> None:
-    state = Path(environment["EDGE_STATE_DIR"])
-    with running(DEV, environment) as dev:
+def test_reset_wipes_everything(used_environment: dict[str, str]) -> None:
+    state = Path(used_environment["EDGE_STATE_DIR"])
+    with running(DEV, used_environment) as dev:
         dev.auth("signup", "ada@example.com")
         dev.process.terminate()
         dev.finish()
-    subprocess.run(["make", "reset"], cwd=PROJECT, env=environment, timeout=30, check=True, capture_output=True)
+    subprocess.run(["make", "reset"], cwd=PROJECT, env=used_environment, timeout=30, check=True, capture_output=True)
     assert not state.exists()
-    with running(DEV, environment) as dev:
+    with running(DEV, used_environment) as dev:
         dev.auth("signup", "ada@example.com")
 
 
-def test_reset_leaves_alone_what_is_not_its_own(environment: dict[str, str]) -> None:
+def test_reset_leaves_alone_what_is_not_its_own(used_environment: dict[str, str]) -> None:
     """EDGE_STATE_DIR may well be set to a folder that holds other things."""
-    state = Path(environment["EDGE_STATE_DIR"])
+    state = Path(used_environment["EDGE_STATE_DIR"])
     (state / "thesis").mkdir()
     (state / "thesis" / "chapter-1.txt").write_text("years of work")
-    with running(DEV, environment) as dev:
+    with running(DEV, used_environment) as dev:
         dev.process.terminate()
         dev.finish()
     assert len(list(state.iterdir())) > 5
-    subprocess.run([*DEV[:-1], "reset"], env=environment, timeout=30, check=True)
+    subprocess.run([*DEV[:-1], "reset"], env=used_environment, timeout=30, check=True)
     assert list(state.iterdir()) == [state / "thesis"]
     assert (state / "thesis" / "chapter-1.txt").read_text() == "years of work"
     (state / "thesis" / "chapter-1.txt").unlink()

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from edge_api.embedded.packages import PROJECT
+from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
 
@@ -32,15 +33,17 @@ insert into public.user_accounts (user_id, account_name) select id, 'Theirs' fro
 IN_THE_DATABASE = "DATABASE_URL is not set: this test looks into the database"
 SIGNS_IN = "there is no Auth server at SUPABASE_URL: this test signs in there"
 LOCKS = "06_altered_table locks the table: not for a project that may be in use"
+PYTEST = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "-p", "xdist", "-p", "pytest_timeout"]
+FEW_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # those of the fuzzing take as long to import as all the rest
 _SUITES_SECONDS = 240  # some 30 where nothing else runs
 
 pytestmark = pytest.mark.timeout(_SUITES_SECONDS + 60)
 
 
 @pytest.fixture(scope="module")
-def project(state_folders: Callable[[], Path]) -> Iterator[Stack]:
+def project(used_folders: Callable[[PostgresVersion], Path]) -> Iterator[Stack]:
     """A project of somebody else's, with users, accounts and objects that are none of the tests' business."""
-    with local_stack.run(state_folders(), durable=False) as stack:
+    with local_stack.run(used_folders(16), durable=False) as stack:
         with stack.cluster.connect(MIGRATOR) as connection:
             connection.execute(OF_OTHERS)
         yield stack
@@ -101,12 +104,12 @@ def run_suites(folder: Path, *suites: str, **environment: str) -> tuple[str, dic
     report = folder / "report.xml"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"),
+            *PYTEST,
             *(f"--junitxml={report}", f"--basetemp={folder / 'tests'}"),
             *("-k", "of_the_project or not test_policies", *suites),
         ],
         cwd=PROJECT,
-        env={**inherited, **environment},
+        env={**inherited, **environment, **FEW_PLUGINS},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -199,9 +202,9 @@ def test_a_failure_is_one(project: Stack, tmp_path: Path) -> None:
 
 def test_half_a_name_is_refused() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n0", "--collect-only", "tests/supabase", "-p", "no:cacheprovider"],
+        [*PYTEST, "--collect-only", "tests/supabase"],
         cwd=PROJECT,
-        env={"PATH": os.defpath, "SUPABASE_URL": "http://127.0.0.1:9"},
+        env={"PATH": os.defpath, "SUPABASE_URL": "http://127.0.0.1:9", **FEW_PLUGINS},
         capture_output=True,
         text=True,
         timeout=30,

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
+from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
 from edge_api.local.stack import MIGRATOR, Stack
@@ -127,32 +128,32 @@ def test_a_rename_is_shown_and_kept(visitor: Visitor) -> None:
     assert visitor.console == []
 
 
-@pytest.mark.parametrize(
-    ("name", "hint", "error"),
-    [
-        ("", "A name has at least one character.", "String should have at least 1 character"),
-        ("x" * 256, "1 characters too many: 255 at most.", "String should have at most 255 characters"),
-        ("x ", "No spaces at the start or the end.", "white space"),
-        ("\u3000x", "No spaces at the start or the end.", "white space"),
-        ("x\u0007y", "No control characters, such as tabs and line breaks.", "control characters"),
-    ],
-    ids=["empty", "too long", "blank at the end", "wide blank at the start", "control character"],
+WRONG_NAMES = (
+    ("", "A name has at least one character.", "String should have at least 1 character"),
+    ("x" * 256, "1 characters too many: 255 at most.", "String should have at most 255 characters"),
+    ("x ", "No spaces at the start or the end.", "white space"),
+    ("\u3000x", "No spaces at the start or the end.", "white space"),
+    ("x\u0007y", "No control characters, such as tabs and line breaks.", "control characters"),
 )
-def test_a_wrong_name_is_told_at_once_and_refused_by_the_server(
-    visitor: Visitor, name: str, hint: str, error: str
-) -> None:
+
+
+def test_a_wrong_name_is_told_at_once_and_refused_by_the_server(visitor: Visitor) -> None:
     visitor.sign_up(address())
-    visitor.name.fill(name)
-    expect(visitor.page.locator("#name-hint")).to_have_text(hint)
-    expect(visitor.name).to_have_attribute("aria-invalid", "true")
-    visitor.page.get_by_role("button", name="Send it all the same").click()
-    expect(visitor.page.get_by_role("alert")).to_contain_text(error)
-    expect(visitor.name).to_be_focused()
-    expect(visitor.page.locator("[data-way=api] .status")).to_have_text("422")
-    expect(visitor.title).to_have_text("Default Alpaca Account")
-    visitor.name.fill("x")
-    expect(visitor.page.locator("#name-hint")).to_have_text("1 of 255 characters")
-    expect(visitor.page.get_by_role("alert")).to_have_count(0)
+    status = visitor.page.locator("[data-way=api] .status")
+    for name, hint, error in WRONG_NAMES:
+        visitor.page.get_by_role("button", name="List").click()
+        expect(status).to_have_text("200")  # so that the 422 is this name's
+        visitor.name.fill(name)
+        expect(visitor.page.locator("#name-hint")).to_have_text(hint)
+        expect(visitor.name).to_have_attribute("aria-invalid", "true")
+        visitor.page.get_by_role("button", name="Send it all the same").click()
+        expect(visitor.page.get_by_role("alert")).to_contain_text(error)
+        expect(visitor.name).to_be_focused()
+        expect(status).to_have_text("422")
+        expect(visitor.title).to_have_text("Default Alpaca Account")
+        visitor.name.fill("x")
+        expect(visitor.page.locator("#name-hint")).to_have_text("1 of 255 characters")
+        expect(visitor.page.get_by_role("alert")).to_have_count(0)
 
 
 def test_the_buttons_make_each_call_both_ways(visitor: Visitor) -> None:
@@ -404,9 +405,9 @@ def test_offline_the_page_says_so_and_goes_on_when_it_is_back(visitor: Visitor) 
 
 
 def test_while_supabase_is_down_the_page_says_so_and_recovers(
-    browser: Browser, state_folders: Callable[[], Path]
+    browser: Browser, used_folders: Callable[[PostgresVersion], Path]
 ) -> None:
-    state = state_folders()
+    state = used_folders(16)
     with local_stack.run(state, durable=False) as stack, visiting(browser, f"{stack.api_url}/") as visitor:
         visitor.sign_up(address())
         _, gateway, _ = stack.children

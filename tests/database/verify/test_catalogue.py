@@ -1,6 +1,7 @@
 """For each change of the catalogue, verify says what the oracle saw, and its script repairs it."""
 
 import os
+from collections import defaultdict
 
 import psycopg
 import pytest
@@ -9,12 +10,20 @@ from edge_api.embedded.postgres import postgres_version
 from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
+from tests.database.verify.gap import Effect
 from tests.database.verify.gaps import KINDS
 from tests.database.verify.judge import Verifier, complaints
 
 VERSION = postgres_version(os.environ.get("EDGE_POSTGRES_VERSION"))
 ENTRIES = [(kind, name) for kind, entries in KINDS.items() for name, gap in entries.items() if gap.since <= VERSION]
-SAMPLE = 8  # `make test` tries one entry of so many, `make gaps` all
+SAMPLE = 16  # `make test` tries one entry of so many of each kind and effect, at least one; `make gaps` all
+
+
+def sample() -> list[tuple[str, str]]:
+    groups: defaultdict[tuple[str, Effect], list[tuple[str, str]]] = defaultdict(list)
+    for kind, name in ENTRIES:
+        groups[kind, KINDS[kind][name].effect].append((kind, name))
+    return [entry for group in groups.values() for entry in group[::SAMPLE]]
 
 
 @pytest.fixture
@@ -24,7 +33,7 @@ def verifier(expected: Expected) -> Verifier:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
-        entries = ENTRIES if metafunc.config.getoption("--all-gaps") else ENTRIES[::SAMPLE]
+        entries = ENTRIES if metafunc.config.getoption("--all-gaps") else sample()
         metafunc.parametrize(("kind", "name"), entries, ids=[": ".join(entry) for entry in entries])
 
 
