@@ -93,7 +93,6 @@ _MISSING: Final = {
 _CHANGED: Final[dict[str, tuple[Level, str]]] = {
     "comment": ("info", "has another comment"),
     "owner": ("warning", "is owned by {0}, not {1}: an owner may do everything with it"),
-    "rights of its owner": ("warning", "its owner lacks rights: what runs with them fails, as when a user is deleted"),
     "row level security": ("warning", "row level security is disabled: rights alone decide who reaches which rows"),
     "row level security for its owner": ("warning", "row level security does not apply to its owner"),
     "persistence": ("warning", "is {0}: a crash empties it"),
@@ -109,16 +108,12 @@ _CHANGED: Final[dict[str, tuple[Level, str]]] = {
     "generation": ("warning", "is generated in another way"),
     "definition": ("warning", "is {0}, not {1}"),
     "signature": ("error", f"is declared as {{0}}, not {{1}}: {_FAILS}"),
-    "triggers": ("warning", "is not enforced: triggers behind it are disabled"),
-    "index": ("warning", "is not enforced: its index is invalid"),
-    "state": ("warning", "has the state {0}, not {1}"),
 }
 
 # The statements that give an aspect, or the definition of an object of this kind, its value.
 _FIXES: Final[dict[str, tuple[str, ...]]] = {
     "comment": ("comment on {item.subject} is {value}",),
     "owner": ("alter {item.subject} owner to {value}",),
-    "rights of its owner": ("grant all on {item.address} to {item.aspects[owner]}",),
     "row level security": ("alter {item.subject} {value} row level security",),
     "row level security for its owner": ("alter {item.subject} {value} row level security",),
     "persistence": ("alter {item.subject} set {value}",),
@@ -131,17 +126,16 @@ _FIXES: Final[dict[str, tuple[str, ...]]] = {
         "alter {item.parent} alter column {item.bare} drop expression if exists",
     ),
     "signature": ("drop function if exists {item.name}",),
-    "index": ("reindex index {item.schema}.{item.bare}",),
-    "state": ("alter {item.parent} {value} trigger {item.bare}",),
     "definition of a constraint": (
         "alter {item.parent} drop constraint if exists {item.bare}",
         # an index of this name that is no constraint's would be in the way
         "drop index if exists {item.schema}.{item.bare}",
         "alter {item.parent} add constraint {item.bare} {value}",
     ),
-    "definition of a index": ("drop index if exists {item.name}", "{value}"),
-    "definition of a trigger": ("drop trigger if exists {item.name}", "{value}"),
-    "definition of a policy": ("drop policy if exists {item.name}", "{value}"),
+    **{
+        f"definition of a {kind}": (f"drop {kind} if exists {{item.name}}", "{value}")
+        for kind in ("index", "trigger", "policy", "rule")
+    },
     "definition of a function": ("{value}",),
 }
 
@@ -222,8 +216,8 @@ def _missing(item: Object, expected: Iterable[Object], actual: Objects) -> Findi
 def _fix(item: Object, aspect: str) -> list[str]:
     """The statements that give an aspect its value."""
     value = item.aspects[aspect]
-    if aspect in {"definition", "triggers"}:
-        aspect, value = f"definition of a {item.kind}", item.aspects["definition"]
+    if aspect == "definition":
+        aspect = f"definition of a {item.kind}"
     elif aspect == "default":
         value = f"set default {value}" if value else "drop default"
     return [statement.format(item=item, value=value) for statement in _FIXES.get(aspect, ())]
@@ -263,7 +257,7 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
             shown = next((pair for pair in lines if pair[0] != pair[1]), ("longer or shorter", "as long"))
             if re.sub(r" (COST|ROWS) \d+", "", str(after)) == re.sub(r" (COST|ROWS) \d+", "", before):
                 level = "info"
-        elif aspect in {"definition", "triggers", "signature"}:  # created anew, it lacks what hung on it
+        elif aspect in {"definition", "signature"}:  # created anew, it lacks what hung on it
             fix += [statement for statement in _creation(item) if statement not in fix]
         if item.kind == "constraint" or aspect in {"not null", "type"}:
             advice = _IN_THE_WAY
@@ -280,7 +274,7 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
 
 def _breaks_requests(item: Object, aspect: str, before: object, after: object) -> bool:
     if item.kind == "constraint":
-        return _is_needed(item) and aspect in {"definition", "index"}
+        return _is_needed(item) and aspect == "definition"
     if aspect == "default":
         return before is not None and (after is None or item.subject.endswith((".user_id", ".is_active")))
     return aspect == "type" and _base_type(before) != _base_type(after)

@@ -16,23 +16,15 @@ relations as (
     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
 ),
 
-policies as (
-    select p.oid, p.polrelid, v.*, v.roles && array['public', 'authenticated']::name[] as for_users
-    from pg_policy as p
-    inner join relations as r on p.polrelid = r.oid
-    inner join pg_policies as v
-        on v.schemaname = r.relnamespace::regnamespace::name and v.tablename = r.relname and v.policyname = p.polname
-),
-
 -- each with the relation that it is part of
-objects (catalog, oid, subid, whole, owner, acl, default_acl, aspects, detail) as (
-    select 'pg_namespace'::regclass, n.oid, 0, null::oid, n.nspowner, n.nspacl, acldefault('n', n.nspowner),
+objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
+    select 'pg_namespace'::regclass, n.oid, 0, null::oid, n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner)),
         '{}'::jsonb, jsonb_build_object('creation', format('create schema %I', n.nspname))
     from pg_namespace as n
     inner join scope as s on s.names -> 'schemas' ? n.nspname
     union all
     -- What the API needs of the schemas that Supabase creates. One that lacks it gets all that Supabase gives it.
-    select 'pg_namespace'::regclass, n.oid, 0, null, n.nspowner, n.nspacl, acldefault('n', n.nspowner),
+    select 'pg_namespace'::regclass, n.oid, 0, null, n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner)),
         jsonb_build_object(
             'usage for authenticated', has_schema_privilege('authenticated', n.oid, 'usage'),
             'usage for service_role', n.nspname = 'auth' or has_schema_privilege('service_role', n.oid, 'usage'),
@@ -52,8 +44,8 @@ objects (catalog, oid, subid, whole, owner, acl, default_acl, aspects, detail) a
     from pg_namespace as n
     where n.nspname in ('public', 'auth')
     union all
-    select 'pg_class'::regclass, r.oid, 0, null, r.relowner, r.relacl,
-        acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner),
+    select 'pg_class'::regclass, r.oid, 0, null, r.relowner,
+        coalesce(r.relacl, acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner)),
         jsonb_build_object(
             'row level security', case when r.relrowsecurity then 'enable' else 'disable' end,
             'row level security for its owner', case when r.relforcerowsecurity then 'force' else 'no force' end,
@@ -63,7 +55,7 @@ objects (catalog, oid, subid, whole, owner, acl, default_acl, aspects, detail) a
         ), jsonb_build_object('creation', format('create table %s ()', r.oid::regclass))
     from relations as r
     union all
-    select 'pg_class'::regclass, r.oid, a.attnum, r.oid, null, null, null,
+    select 'pg_class'::regclass, r.oid, a.attnum, r.oid, null, null,
         jsonb_build_object(
             'type', format_type(a.atttypid, a.atttypmod) || case
                 when a.attcollation not in (0, 100) then ' collate ' || a.attcollation::regcollation else ''
@@ -85,59 +77,58 @@ objects (catalog, oid, subid, whole, owner, acl, default_acl, aspects, detail) a
         on a.attrelid = d.adrelid and a.attnum = d.adnum
     where r.relkind in ('r', 'p', 'f')
     union all
-    select 'pg_constraint'::regclass, c.oid, 0, r.oid, null, null, null,
-        jsonb_build_object(
-            'definition', pg_get_constraintdef(c.oid),
-            'triggers', not exists (
-                select from pg_trigger as t where t.tgconstraint = c.oid and t.tgenabled not in ('O', 'A')
-            ),
-            'index', not exists (
-                select from pg_index as i
-                where i.indexrelid = c.conindid and i.indrelid = c.conrelid and not (i.indisvalid and i.indisready)
+    select 'pg_constraint'::regclass, c.oid, 0, r.oid, null, null,
+        jsonb_build_object('definition', concat_ws(
+            ', ', pg_get_constraintdef(c.oid), case when not (i.indisvalid and i.indisready) then 'with an invalid index' end,
+            (
+                select min('with disabled triggers')
+                from pg_trigger as t
+                where t.tgconstraint = c.oid and t.tgenabled not in ('O', 'A')
             )
-        ), '{}'
+        )), '{}'
     from pg_constraint as c
     inner join relations as r on c.conrelid = r.oid
+    left join pg_index as i on c.conindid = i.indexrelid and c.conrelid = i.indrelid
     where c.contype in ('p', 'u', 'f', 'c', 'x')
     union all
-    select 'pg_class'::regclass, i.indexrelid, 0, r.oid, null, null, null,
+    select 'pg_class'::regclass, i.indexrelid, 0, r.oid, null, null,
         jsonb_build_object('definition', pg_get_indexdef(i.indexrelid)), jsonb_build_object('unique', i.indisunique)
     from pg_index as i
     inner join relations as r on i.indrelid = r.oid
     where not exists (select from pg_constraint as c where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
     union all
-    select 'pg_trigger'::regclass, t.oid, 0, r.oid, null, null, null,
-        jsonb_build_object(
-            'definition', pg_get_triggerdef(t.oid),
-            'state', case t.tgenabled
-                when 'O' then 'enable' when 'D' then 'disable' when 'A' then 'enable always' else 'enable replica'
-            end
-        ), '{}'
+    select 'pg_trigger'::regclass, t.oid, 0, r.oid, null, null,
+        jsonb_build_object('definition', pg_get_triggerdef(t.oid) || case t.tgenabled
+            when 'O' then '' when 'D' then ', disabled' when 'A' then ', enabled always' else ', enabled in replicas'
+        end), '{}'
     from pg_trigger as t
     inner join relations as r on t.tgrelid = r.oid
     where not t.tgisinternal
     union all
-    select 'pg_rewrite'::regclass, w.oid, 0, r.oid, null, null, null,
+    select 'pg_rewrite'::regclass, w.oid, 0, r.oid, null, null,
         jsonb_build_object('definition', pg_get_ruledef(w.oid)),
         jsonb_build_object('instead', w.is_instead and w.ev_type in ('2', '3'))
     from pg_rewrite as w
     inner join relations as r on w.ev_class = r.oid
     where r.relkind not in ('v', 'm')
     union all
-    select 'pg_policy'::regclass, p.oid, 0, p.polrelid, null, null, null,
+    select 'pg_policy'::regclass, p.oid, 0, r.oid, null, null,
         jsonb_build_object('definition', concat_ws(
-            ' ', format('create policy %I on %s', p.policyname, p.polrelid::regclass),
-            'as', lower(p.permissive), 'for', lower(p.cmd),
-            'to', (select string_agg(quote_ident(u.role), ', ') from unnest(p.roles) as u (role)),
-            'using (' || p.qual || ')', 'with check (' || p.with_check || ')'
+            ' ', format('create policy %I on %s', v.policyname, r.oid::regclass),
+            'as', lower(v.permissive), 'for', lower(v.cmd),
+            'to', (select string_agg(quote_ident(u.role), ', ') from unnest(v.roles) as u (role)),
+            'using (' || v.qual || ')', 'with check (' || v.with_check || ')'
         )),
         jsonb_build_object(
-            'permissive', p.permissive = 'PERMISSIVE', 'command', p.cmd, 'for users', p.for_users,
-            'using', p.qual, 'check', p.with_check
+            'permissive', v.permissive = 'PERMISSIVE', 'command', v.cmd,
+            'for users', v.roles && array['public', 'authenticated']::name[], 'using', v.qual, 'check', v.with_check
         )
-    from policies as p
+    from pg_policy as p
+    inner join relations as r on p.polrelid = r.oid
+    inner join pg_policies as v
+        on v.schemaname = r.relnamespace::regnamespace::name and v.tablename = r.relname and v.policyname = p.polname
     union all
-    select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, p.proacl, acldefault('f', p.proowner),
+    select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)),
         jsonb_build_object(
             'signature', format('%s returns %s', pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)),
             'definition', case
@@ -158,7 +149,7 @@ objects (catalog, oid, subid, whole, owner, acl, default_acl, aspects, detail) a
 rights as (
     select o.catalog, o.oid, a.grantee, a.grantor, lower(a.privilege_type) as privilege, a.is_grantable
     from objects as o
-    cross join lateral aclexplode(coalesce(o.acl, o.default_acl)) as a
+    cross join lateral aclexplode(o.acl) as a
     union all
     select 'pg_class'::regclass as catalog, c.attrelid as oid, a.grantee, a.grantor,
         format('%s (%I)', lower(a.privilege_type), c.attname) as privilege, a.is_grantable
@@ -170,24 +161,12 @@ rights as (
 select
     k.kind, k.kind || ' ' || k.name as subject, coalesce(w.type || ' ' || w.identity, '') as parent,
     o.aspects
-    || case
-        when o.owner is null or o.detail ? 'restore' then '{}'
-        else jsonb_build_object(
-            'owner', o.owner::regrole,
-            'rights of its owner', array(
-                select lower(d.privilege_type) from aclexplode(o.default_acl) as d where d.grantee = o.owner
-                except
-                select r.privilege from rights as r
-                where r.catalog = o.catalog and r.oid = o.oid and r.grantee = o.owner
-            ) = '{}'
-        )
-    end
-    || case
-        when k.kind in ('index', 'rule') or o.detail ? 'restore' then '{}'
-        else jsonb_build_object('comment', coalesce(quote_literal(case
+    || case when o.detail ? 'restore' then '{}' else jsonb_build_object(
+        'owner', o.owner::regrole,
+        'comment', coalesce(quote_literal(case
             when o.subid > 0 then col_description(o.oid, o.subid) else obj_description(o.oid, o.catalog::text::name)
-        end), 'null'))
-    end as aspects,
+        end), 'null')
+    ) end as aspects,
     (
         select coalesce(jsonb_agg(
             jsonb_build_array(
