@@ -73,7 +73,7 @@ def read(connection: psycopg.Connection) -> Objects:
     """The objects in scope by subject. Inside `scoped`."""
     return {
         subject: Object(kind, subject, parent, aspects, [tuple(right) for right in rights], detail)
-        for kind, subject, parent, aspects, rights, detail in connection.execute(_QUERY)
+        for kind, detail, subject, parent, aspects, rights in connection.execute(_QUERY)
     }
 
 
@@ -110,12 +110,12 @@ _CHANGED: Final[dict[str, tuple[Level, str]]] = {
     "signature": ("error", f"is declared as {{0}}, not {{1}}: {_FAILS}"),
 }
 
+_ROW_SECURITY: Final = ("row level security", "row level security for its owner")
 # The statements that give an aspect, or the definition of an object of this kind, its value.
 _FIXES: Final[dict[str, tuple[str, ...]]] = {
     "comment": ("comment on {item.subject} is {value}",),
     "owner": ("alter {item.subject} owner to {value}",),
-    "row level security": ("alter {item.subject} {value} row level security",),
-    "row level security for its owner": ("alter {item.subject} {value} row level security",),
+    **dict.fromkeys(_ROW_SECURITY, ("alter {item.subject} {value} row level security",)),
     "persistence": ("alter {item.subject} set {value}",),
     "replica identity": ("alter {item.subject} replica identity {value}",),
     "type": ("alter {item.parent} alter column {item.bare} type {value}",),
@@ -140,10 +140,7 @@ _FIXES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # What a creation consists of, in order, and the values that a new object has anyway.
-_CREATION: Final = (
-    *("definition", "not null", "row level security", "row level security for its owner"),
-    *("owner", "comment"),
-)
+_CREATION: Final = ("definition", "not null", *_ROW_SECURITY, "owner", "comment")
 _NEW: Final = {None, "null", "drop", "disable", "no force"}
 
 # What was added to a table of the migrations. A project's own is not dropped, what lets more through is.
@@ -182,13 +179,11 @@ def compare(expected: Objects, actual: Objects) -> Iterator[Finding]:
 
 def _is_same(item: Object, other: Object) -> bool:
     """Whether one is the other with another name."""
-    if item.kind == "constraint":
-        return (
-            other.kind == item.kind
-            and other.parent == item.parent
-            and other.aspects["definition"] == item.aspects["definition"]
-        )
-    return item.kind == "policy" == other.kind and (other.parent, other.detail) == (item.parent, item.detail)
+    return (
+        (item.kind, item.parent, item.detail) == (other.kind, other.parent, other.detail)
+        and item.kind in {"constraint", "policy"}
+        and (item.kind == "policy" or item.aspects["definition"] == other.aspects["definition"])
+    )
 
 
 def _is_needed(item: Object) -> bool:
@@ -250,8 +245,8 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
         if "restore" in item.detail:
             fix = [*_grants(item)]
         elif aspect == "options":
-            names = ", ".join(option.partition("=")[0] for option in after or ())
-            fix = [f"alter {item.subject} reset ({names})"] if names else []
+            lists = {"reset": [option.partition("=")[0] for option in after or []], "set": before}
+            fix = [f"alter {item.subject} {verb} ({', '.join(each)})" for verb, each in lists.items() if each]
         elif aspect == "definition" and item.kind == "function":
             lines = zip(str(after).splitlines(), before.splitlines(), strict=False)
             shown = next((pair for pair in lines if pair[0] != pair[1]), ("longer or shorter", "as long"))
@@ -287,7 +282,7 @@ def _base_type(text: object) -> str:
 def _policy_level(item: Object, now: Object) -> Level:
     was, new = item.detail, now.detail
     shut = any(passes(new[clause]) == "nothing" for clause in ("using", "check"))
-    lost = not (new["permissive"] and new["for users"] and new["command"] in {was["command"], "*"})
+    lost = not (new["permissive"] and new["for users"] and new["command"] in {was["command"], "ALL"})
     if (shut and (was["permissive"] or not new["permissive"])) or (was["permissive"] and lost):
         return "error"
     return "info" if _is_tighter(item, now) else "warning"
@@ -327,16 +322,12 @@ def _rights(item: Object, now: Object) -> Iterator[Finding]:
 
 
 def _added(item: Object, expected: Objects) -> Iterator[Finding]:
-    namesakes = [
-        other
-        for other in expected.values()
-        if "name" in item.detail and other.detail.get("name") == item.detail["name"]
-    ]
-    if namesakes:
-        names = set(namesakes[0].detail["arguments"])
+    name = item.detail.get("name")
+    if namesake := next((other for other in expected.values() if name and other.detail.get("name") == name), None):
+        names = set(namesake.detail["arguments"])
         ambiguous = names <= set(item.detail["arguments"]) and item.detail["required"] <= len(names)
         level: Level = "warning"
-        message = f"has the name of {namesakes[0].subject}"
+        message = f"has the name of {namesake.subject}"
         if ambiguous or not names:
             level, message = "error", f"{message}: requests fail as ambiguous, or reach it instead"
         advice = "decide which of the two keeps the name: rename this one, or move it to another schema"
@@ -347,7 +338,7 @@ def _added(item: Object, expected: Objects) -> Iterator[Finding]:
     elif item.parent in expected and item.detail.get("unique", True):
         level, message, advice = _ADDED[item.kind]
         fix: tuple[str, ...] = ()
-        if item.kind == "column" and item.aspects["not null"] == "set" and item.aspects["default"] is None:
+        if item.kind == "column" and item.detail["required"]:
             level, message, advice = "error", f"was added without a default: {_FAILS}", ""
             fix = (f"alter {item.parent} alter column {item.bare} drop not null",)
         elif item.kind == "rule":

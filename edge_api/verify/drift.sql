@@ -45,7 +45,7 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
     where n.nspname in ('public', 'auth')
     union all
     select 'pg_class'::regclass, r.oid, 0, null, r.relowner,
-        coalesce(r.relacl, acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner)),
+        coalesce(r.relacl, case r.relkind when 'S' then acldefault('s', r.relowner) else acldefault('r', r.relowner) end),
         jsonb_build_object(
             'row level security', case when r.relrowsecurity then 'enable' else 'disable' end,
             'row level security for its owner', case when r.relforcerowsecurity then 'force' else 'no force' end,
@@ -55,7 +55,7 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
         ), jsonb_build_object('creation', format('create table %s ()', r.oid::regclass))
     from relations as r
     union all
-    select 'pg_class'::regclass, r.oid, a.attnum, r.oid, null, null,
+    select 'pg_class'::regclass, r.oid, a.attnum, r.oid as whole, null, null,
         jsonb_build_object(
             'type', format_type(a.atttypid, a.atttypmod) || case
                 when a.attcollation not in (0, 100) then ' collate ' || a.attcollation::regcollation else ''
@@ -65,10 +65,13 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
             'generation', a.attidentity::text || a.attgenerated::text,
             'default', d.default_value
         ),
-        jsonb_build_object('creation', concat_ws(
-            ' ', format('alter table %s add column %I', r.oid::regclass, a.attname),
-            format_type(a.atttypid, a.atttypmod), 'default ' || d.default_value
-        ))
+        jsonb_build_object(
+            'creation', concat_ws(
+                ' ', format('alter table %s add column %I', r.oid::regclass, a.attname),
+                format_type(a.atttypid, a.atttypmod), 'default ' || d.default_value
+            ),
+            'required', a.attnotnull and d.oid is null and a.attidentity = ''
+        )
     from relations as r
     inner join pg_attribute as a on r.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
     left join pg_constraint as n
@@ -77,12 +80,12 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
         on a.attrelid = d.adrelid and a.attnum = d.adnum
     where r.relkind in ('r', 'p', 'f')
     union all
-    select 'pg_constraint'::regclass, c.oid, 0, r.oid, null, null,
+    select 'pg_constraint'::regclass, c.oid, 0, r.oid as whole, null, null,
         jsonb_build_object('definition', concat_ws(
-            ', ', pg_get_constraintdef(c.oid), case when not (i.indisvalid and i.indisready) then 'with an invalid index' end,
+            ', ', pg_get_constraintdef(c.oid),
+            case when not (i.indisvalid and i.indisready) then 'with an invalid index' end,
             (
-                select min('with disabled triggers')
-                from pg_trigger as t
+                select min('with disabled triggers') from pg_trigger as t
                 where t.tgconstraint = c.oid and t.tgenabled not in ('O', 'A')
             )
         )), '{}'
@@ -91,13 +94,13 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
     left join pg_index as i on c.conindid = i.indexrelid and c.conrelid = i.indrelid
     where c.contype in ('p', 'u', 'f', 'c', 'x')
     union all
-    select 'pg_class'::regclass, i.indexrelid, 0, r.oid, null, null,
+    select 'pg_class'::regclass, i.indexrelid, 0, r.oid as whole, null, null,
         jsonb_build_object('definition', pg_get_indexdef(i.indexrelid)), jsonb_build_object('unique', i.indisunique)
     from pg_index as i
     inner join relations as r on i.indrelid = r.oid
     where not exists (select from pg_constraint as c where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
     union all
-    select 'pg_trigger'::regclass, t.oid, 0, r.oid, null, null,
+    select 'pg_trigger'::regclass, t.oid, 0, r.oid as whole, null, null,
         jsonb_build_object('definition', pg_get_triggerdef(t.oid) || case t.tgenabled
             when 'O' then '' when 'D' then ', disabled' when 'A' then ', enabled always' else ', enabled in replicas'
         end), '{}'
@@ -105,14 +108,14 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
     inner join relations as r on t.tgrelid = r.oid
     where not t.tgisinternal
     union all
-    select 'pg_rewrite'::regclass, w.oid, 0, r.oid, null, null,
+    select 'pg_rewrite'::regclass, w.oid, 0, r.oid as whole, null, null,
         jsonb_build_object('definition', pg_get_ruledef(w.oid)),
         jsonb_build_object('instead', w.is_instead and w.ev_type in ('2', '3'))
     from pg_rewrite as w
     inner join relations as r on w.ev_class = r.oid
     where r.relkind not in ('v', 'm')
     union all
-    select 'pg_policy'::regclass, p.oid, 0, r.oid, null, null,
+    select 'pg_policy'::regclass, p.oid, 0, r.oid as whole, null, null,
         jsonb_build_object('definition', concat_ws(
             ' ', format('create policy %I on %s', v.policyname, r.oid::regclass),
             'as', lower(v.permissive), 'for', lower(v.cmd),
@@ -126,7 +129,7 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
     from pg_policy as p
     inner join relations as r on p.polrelid = r.oid
     inner join pg_policies as v
-        on v.schemaname = r.relnamespace::regnamespace::name and v.tablename = r.relname and v.policyname = p.polname
+        on r.relnamespace::regnamespace::name = v.schemaname and r.relname = v.tablename and p.polname = v.policyname
     union all
     select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)),
         jsonb_build_object(
@@ -159,7 +162,7 @@ rights as (
 )
 
 select
-    k.kind, k.kind || ' ' || k.name as subject, coalesce(w.type || ' ' || w.identity, '') as parent,
+    k.kind, o.detail, k.kind || ' ' || k.name as subject, coalesce(w.type || ' ' || w.identity, '') as parent,
     o.aspects
     || case when o.detail ? 'restore' then '{}' else jsonb_build_object(
         'owner', o.owner::regrole,
@@ -176,8 +179,7 @@ select
         ), '[]')
         from rights as r
         where r.catalog = o.catalog and r.oid = o.oid and o.subid = 0 and r.grantee != o.owner
-    ) as rights,
-    o.detail
+    ) as rights
 from objects as o
 cross join lateral pg_identify_object(o.catalog, o.oid, o.subid) as i
 cross join lateral (

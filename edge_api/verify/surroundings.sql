@@ -158,17 +158,23 @@ identity_now as (
     ) as p on i.signature = format('auth.%s()', p.proname) and p.pronargs = 0
 ),
 
-places (kind, name, owner, acl) as (
-    select 'schema', quote_ident(nspname), nspowner, nspacl
+places (kind, name, owned_by, owner, acl) as (
+    select 'schema', 'public', 'pg_database_owner', nspowner, nspacl
     from pg_namespace
-    where nspname in ('public', 'auth')
+    where nspname = 'public'
     union all
-    select 'database', quote_ident(datname), datdba, datacl
+    select 'schema', 'auth', a.owner, n.nspowner, n.nspacl
+    from pg_namespace as n
+    cross join auth_owner as a
+    where n.nspname = 'auth'
+    union all
+    select 'table', 'auth.users', a.owner, c.relowner, null
+    from users as c
+    cross join auth_owner as a
+    union all
+    select 'database', quote_ident(datname), 'postgres', datdba, datacl
     from pg_database
     where datname = current_database()
-    union all
-    select 'table', 'auth.users', relowner, null
-    from users
 ),
 
 -- What nobody is to have of what, and what it means to have it.
@@ -179,8 +185,8 @@ closed (level, kind, name, owner, acl, privilege, message) as (
     select 'warning', 'parameter', parname, null, paracl, 'set, alter system', 'may set it'
     from pg_parameter_acl
     union all
-    select 'error', 'function', oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner)), 'execute',
-        'may execute it: it reaches the server''s files, and so everything'
+    select 'error', 'function', oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner)),
+        'execute', 'may execute it: it reaches the server''s files, and so everything'
     from pg_proc
     where pronamespace = 'pg_catalog'::regnamespace
         and proname in ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'lo_import', 'lo_export')
@@ -268,13 +274,10 @@ where a.grantee is distinct from c.owner and (c.privilege = 'all' or c.privilege
 union all
 select case when p.kind = 'database' then 'warning' else 'error' end, p.kind || ' ' || p.name,
     format('is owned by %s, whose rights %s has: it can drop what is in it', p.owner::regrole, m.name),
-    '', array[format('alter %s %s owner to %I', p.kind, p.name, case
-        when p.kind = 'schema' and p.name = 'public' then 'pg_database_owner' when p.name ~ '^auth' then a.owner else 'postgres'
-    end)] || array(
+    '', array[format('alter %s %s owner to %I', p.kind, p.name, p.owned_by)] || array(
         select format('grant usage on schema %s to anon, authenticated, service_role', p.name) where p.kind = 'schema'
     )
 from places as p
-cross join auth_owner as a
 inner join members as m on p.owner = m.of
 union all
 select distinct 'warning', 'default privileges of ' || d.defaclrole::regrole,
@@ -294,7 +297,7 @@ inner join (
     select oid, rolname as name
     from pg_roles
     where rolname = 'service_role'
-) as o on a.grantee = o.oid and a.grantee != d.defaclrole
+) as o on a.grantee = o.oid and d.defaclrole != a.grantee
 inner join (
     values ('r', 'tables'), ('S', 'sequences'), ('f', 'functions'), ('n', 'schemas'), ('T', 'types')
 ) as t (type, objects) on d.defaclobjtype::text = t.type
@@ -349,7 +352,8 @@ select case
         when coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
         ~* '\m(grant|policy|no\s+force|disable|owner\s+to|bypassrls|user_accounts)\M' then 'warning'
         else 'info'
-    end, 'event trigger ' || quote_ident(e.evtname), 'runs ' || p.oid::regprocedure || ' with each change of the schema',
+    end,
+    'event trigger ' || quote_ident(e.evtname), 'runs ' || p.oid::regprocedure || ' with each change of the schema',
     'read it and decide whether it may change them; if not, drop it', '{}'
 from pg_event_trigger as e
 inner join pg_proc as p on e.evtfoid = p.oid

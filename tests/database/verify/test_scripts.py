@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from edge_api.embedded.postgres import SUPERUSER, Cluster
+from edge_api.local.stack import MIGRATOR
 from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
-from tests.database.project import MIGRATOR, Project
-from tests.database.verify.gap import Gap, contested, own
+from tests.database.project import Project
+from tests.database.verify.gap import Gap, contested, own, weaker
 from tests.database.verify.gaps import KINDS
 from tests.database.verify.judge import Verifier, apply, complaints
 from tests.database.verify.oracle import HOSTED, USERS, observe
@@ -100,7 +101,7 @@ AS_CREATED = """
         union all
         select 'function ' || oid::regprocedure, proowner, obj_description(oid, 'pg_proc'),
             coalesce(proacl, acldefault('f', proowner))
-        from pg_proc where pronamespace in (select oid from pg_namespace where nspname in ('public', 'accounts_private'))
+        from pg_proc where pronamespace in ('public'::regnamespace, 'accounts_private'::regnamespace)
         union all
         select 'table ' || oid::regclass, relowner, obj_description(oid, 'pg_class'), relacl
         from pg_class where oid = 'public.user_accounts'::regclass
@@ -145,10 +146,15 @@ def test_what_is_created_again_is_as_it_was(
         contested("revoke create on schema public from pg_database_owner"),
         contested("alter schema public owner to supabase_admin", superuser=True),
         contested("create role team; grant select on public.user_accounts to team; grant team to anon", superuser=True),
+        weaker(
+            'drop policy "Users see their own account" on public.user_accounts; create policy "Users see their own '
+            'account" on public.user_accounts to authenticated using (user_id = (select auth.uid()))'
+        ),
+        weaker("alter table public.user_accounts add column number int generated always as identity", only_person=True),
         own("create role team; grant team to authenticated; grant usage on schema public to team", superuser=True),
     ],
     ids=lambda gap: gap.sql,
 )
-def test_what_an_owner_and_a_member_may_do(database: psycopg.Connection, expected: Expected, gap: Gap) -> None:
+def test_what_a_change_means_for_the_data(database: psycopg.Connection, expected: Expected, gap: Gap) -> None:
     verifier = Verifier(lambda connection: verify(connection, expected), fix_script)
     assert complaints(database, gap, verifier) == []
