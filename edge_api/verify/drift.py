@@ -14,7 +14,6 @@ from edge_api.verify.findings import Finding, Level
 from edge_api.verify.policies import conjuncts, passes
 
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
-API_ROLES: Final = ("public", "anon", "authenticated", "service_role")
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,9 @@ _CHANGED: Final[dict[str, tuple[Level, str]]] = {
     "usage for authenticated": ("error", f"authenticated has no usage: {_FAILS}"),
     "usage for service_role": ("warning", "service_role has no usage: a backend's requests fail"),
     "create for postgres": ("warning", "postgres may not create objects in it: migrations fail"),
+    "identity": ("error", "is not Supabase's own: it decides who is calling"),
+    "security options": ("warning", "it decides who is calling, and has options of its own"),
+    "execute for authenticated": ("error", f"authenticated may not execute it: {_FAILS}"),
     "type": ("warning", "is of type {0}, not {1}"),
     "not null": ("warning", "may be null, or was not checked for rows that exist"),
     "default": ("warning", "has the default {0}, not {1}"),
@@ -225,7 +227,7 @@ def _creation(item: Object) -> Iterator[str]:
         if item.aspects.get(aspect) not in _NEW:
             yield from _fix(item, aspect)
     if "restore" not in item.detail and (item.rights or item.kind == "function"):
-        yield f"revoke all on {item.address} from {', '.join(API_ROLES)}"
+        yield f"revoke all on {item.address} from public, anon, authenticated, service_role"
     yield from _grants(item)
 
 

@@ -44,6 +44,30 @@ objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
     from pg_namespace as n
     where n.nspname in ('public', 'auth')
     union all
+    -- Who is calling: whatever Supabase's version, only functions of the verified token's claims.
+    select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)),
+        jsonb_build_object(
+            'identity', p.prosrc ~* 'current_setting' and regexp_replace(
+                lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
+                'current_setting|coalesce|nullif|select|return|begin|end|true|''request\.jwt\.claims?(\.sub)?''|''sub'''
+                || '|''\{\}''|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]', '', 'g'
+            ) = '',
+            'security options', not p.prosecdef and p.proconfig is null,
+            'execute for authenticated', has_function_privilege('authenticated', p.oid, 'execute')
+        ),
+        jsonb_build_object('restore', array[
+            pg_get_functiondef(p.oid),
+            format(
+                $do$do $$declare auth regrole; begin
+for auth in select relowner from pg_catalog.pg_class where oid = pg_catalog.to_regclass('auth.users') loop
+    execute pg_catalog.format('alter function %s owner to %%s', auth);
+end loop; end$$$do$, p.oid::regprocedure
+            )
+        ])
+    from pg_proc as p
+    inner join pg_namespace as n on p.pronamespace = n.oid
+    where n.nspname = 'auth' and p.proname in ('uid', 'jwt') and p.pronargs = 0
+    union all
     select 'pg_class'::regclass, r.oid, 0, null, r.relowner,
         coalesce(r.relacl, case r.relkind when 'S' then acldefault('s', r.relowner) else acldefault('r', r.relowner) end),
         jsonb_build_object(

@@ -122,42 +122,6 @@ auth_owner as (
     where r.oid not in (select m.of from members as m)
 ),
 
--- Who is calling: whatever Supabase's version, only functions of the verified token's claims.
-identity (signature, body) as (
-    values
-    (
-        'auth.uid()',
-        'create or replace function auth.uid() returns uuid language sql stable as $body$ select coalesce('
-        || 'nullif(current_setting(''request.jwt.claim.sub'', true), ''''), '
-        || '(nullif(current_setting(''request.jwt.claims'', true), '''')::jsonb ->> ''sub''))::uuid $body$'
-    ),
-    (
-        'auth.jwt()',
-        'create or replace function auth.jwt() returns jsonb language sql stable as $body$ select coalesce('
-        || 'nullif(current_setting(''request.jwt.claim'', true), ''''), '
-        || 'nullif(current_setting(''request.jwt.claims'', true), ''''), ''{}'')::jsonb $body$'
-    )
-),
-
-identity_now as (
-    select i.*, p.oid, p.proowner,
-        p.prosecdef or p.proconfig is not null or p.proowner in (select m.of from members as m) as altered,
-        has_function_privilege('authenticated', p.oid, 'execute') as executable,
-        not exists (select from unnest(p.proconfig) as c (setting) where c.setting like 'request.%')
-        and p.prosrc ~* 'current_setting' and regexp_replace(
-            lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
-            'current_setting|coalesce|nullif|select|return|begin|end|true|''request\.jwt\.claims?(\.sub)?''|''sub''|''\{\}'''
-            || '|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]', '', 'g'
-        ) = '' as known
-    from identity as i
-    left join (
-        select p.*
-        from pg_proc as p
-        inner join pg_namespace as n on p.pronamespace = n.oid
-        where n.nspname = 'auth'
-    ) as p on i.signature = format('auth.%s()', p.proname) and p.pronargs = 0
-),
-
 places (kind, name, owned_by, owner, acl) as (
     select 'schema', 'public', 'pg_database_owner', nspowner, nspacl
     from pg_namespace
@@ -171,6 +135,12 @@ places (kind, name, owned_by, owner, acl) as (
     select 'table', 'auth.users', a.owner, c.relowner, null
     from users as c
     cross join auth_owner as a
+    union all
+    select 'function', p.oid::regprocedure::text, a.owner, p.proowner, null
+    from pg_proc as p
+    inner join pg_namespace as n on p.pronamespace = n.oid
+    cross join auth_owner as a
+    where n.nspname = 'auth' and p.proname in ('uid', 'jwt')
     union all
     select 'database', quote_ident(datname), 'postgres', datdba, datacl
     from pg_database
@@ -273,7 +243,7 @@ inner join open_roles as o on a.grantee = o.oid
 where a.grantee is distinct from c.owner and (c.privilege = 'all' or c.privilege ~* a.privilege_type)
 union all
 select case when p.kind = 'database' then 'warning' else 'error' end, p.kind || ' ' || p.name,
-    format('is owned by %s, whose rights %s has: it can drop what is in it', p.owner::regrole, m.name),
+    format('is owned by %s, whose rights %s has: it can change and drop it', p.owner::regrole, m.name),
     '', array[format('alter %s %s owner to %I', p.kind, p.name, p.owned_by)] || array(
         select format('grant usage on schema %s to anon, authenticated, service_role', p.name) where p.kind = 'schema'
     )
@@ -305,22 +275,6 @@ left join pg_namespace as n on d.defaclnamespace = n.oid
 where current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
     -- those of other schemas are the project's; "all schemas" is not one
     or (d.defaclnamespace = 0 and (o.oid != 0 or t.type not in ('f', 'T')))
-union all
-select case when i.known and i.executable then 'warning' else 'error' end, 'function ' || i.signature,
-    case
-        when i.oid is null then 'is missing: users'' requests fail'
-        when not i.known then 'is not Supabase''s own: it decides who is calling'
-        when not i.executable then 'authenticated may not execute it: users'' requests fail'
-        else format('it decides who is calling, and is owned by %s or has options of its own', i.proowner::regrole)
-    end,
-    '', array[
-        i.body,
-        format('alter function %s owner to %I', i.signature, a.owner),
-        format('grant execute on function %s to anon, authenticated, service_role', i.signature)
-    ]
-from identity_now as i
-cross join auth_owner as a
-where (i.known and i.executable and not i.altered) is not true
 union all
 select 'warning', format('rule %I on auth.users', w.rulename),
     'runs with each change of a user: ' || pg_get_ruledef(w.oid),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
 from tests.database.project import Project
-from tests.database.verify.gap import Gap, contested, own, weaker
+from tests.database.verify.gap import Gap, contested, locked_out, own, weaker
 from tests.database.verify.gaps import KINDS
 from tests.database.verify.judge import Verifier, apply, complaints
 from tests.database.verify.oracle import HOSTED, USERS, observe
@@ -89,6 +90,10 @@ def test_the_script_can_be_piped_into_psql(in_use: InUse, expected: Expected, tm
     assert list(verify(database, expected)) == []
 
 
+CREATED_AGAIN: Final = {
+    **KINDS["structure"],
+    "who is calling": locked_out("drop function auth.uid() cascade; drop function auth.jwt() cascade", superuser=True),
+}
 # Who owns what, what it says of itself, and who may do what with it.
 AS_CREATED = """
     select object, owner::regrole::text, comment, array(
@@ -101,7 +106,9 @@ AS_CREATED = """
         union all
         select 'function ' || oid::regprocedure, proowner, obj_description(oid, 'pg_proc'),
             coalesce(proacl, acldefault('f', proowner))
-        from pg_proc where pronamespace in ('public'::regnamespace, 'accounts_private'::regnamespace)
+        from pg_proc where pronamespace in (
+            select oid from pg_namespace where nspname in ('public', 'accounts_private', 'auth')
+        )
         union all
         select 'table ' || oid::regclass, relowner, obj_description(oid, 'pg_class'), relacl
         from pg_class where oid = 'public.user_accounts'::regclass
@@ -123,6 +130,7 @@ AS_CREATED = """
         ("the schema accounts_private", SUPERUSER),
         ("the schema accounts_private", MIGRATOR),
         ("all of it", SUPERUSER),
+        ("who is calling", SUPERUSER),
     ],
 )
 def test_what_is_created_again_is_as_it_was(
@@ -132,7 +140,7 @@ def test_what_is_created_again_is_as_it_was(
     database = in_use.connection
     before = database.execute(AS_CREATED).fetchall()
     with database.transaction():
-        apply(database, KINDS["structure"][name])
+        apply(database, CREATED_AGAIN[name])
     file = tmp_path / "fix.sql"
     file.write_text(fix_script(verify(database, expected)))
     done = in_use.cluster.run_psql(file, role=role, database=in_use.name, seconds=60)
@@ -151,6 +159,7 @@ def test_what_is_created_again_is_as_it_was(
             'account" on public.user_accounts to authenticated using (user_id = (select auth.uid()))'
         ),
         weaker("alter table public.user_accounts add column number int generated always as identity", only_person=True),
+        locked_out("drop schema auth cascade", superuser=True, only_person=True),
         own("create role team; grant team to authenticated; grant usage on schema public to team", superuser=True),
     ],
     ids=lambda gap: gap.sql,
