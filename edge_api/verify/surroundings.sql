@@ -212,14 +212,8 @@ select case when g.rolname ~ '_server_(program|files)$' then 'error' else 'warni
 from memberships as m
 inner join pg_roles as g on m.roleid = g.oid
 where g.rolname ~ '^(pg_|supabase_|(anon|authenticated|authenticator|service_role|postgres)$)'
-    -- or a role of the project's that has rights on a protected table, or a policy of its own
-    or exists (
-        select from pg_shdepend as d
-        left join pg_policy as p on d.classid = 'pg_policy'::regclass and d.objid = p.oid
-        inner join protected as t on t.oid in (d.objid, p.polrelid)
-        where d.refclassid = 'pg_authid'::regclass and d.refobjid = g.oid
-            and d.dbid = (select c.oid from pg_database as c where c.datname = current_database())
-    )
+    -- whom a policy of a protected table is for
+    or exists (select from pg_policy as p inner join protected as t on p.polrelid = t.oid where g.oid = any(p.polroles))
 union all
 select 'error', 'role authenticator', 'is no member of ' || o.name || ': requests fail',
     '', array[format('grant %I to authenticator', o.name)]
@@ -260,21 +254,17 @@ select distinct 'warning', 'default privileges of ' || d.defaclrole::regrole,
     ]
 from pg_default_acl as d
 cross join lateral aclexplode(d.defaclacl) as a
-inner join (
-    select oid, name
-    from open_roles
-    union all
-    select oid, rolname as name
-    from pg_roles
-    where rolname = 'service_role'
-) as o on a.grantee = o.oid and d.defaclrole != a.grantee
+cross join lateral (select case a.grantee when 0 then 'public' else a.grantee::regrole::text end as name) as o
 inner join (
     values ('r', 'tables'), ('S', 'sequences'), ('f', 'functions'), ('n', 'schemas'), ('T', 'types')
 ) as t (type, objects) on d.defaclobjtype::text = t.type
 left join pg_namespace as n on d.defaclnamespace = n.oid
-where current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
-    -- those of other schemas are the project's; "all schemas" is not one
-    or (d.defaclnamespace = 0 and (o.oid != 0 or t.type not in ('f', 'T')))
+where a.grantee != d.defaclrole and o.name in ('public', 'anon', 'authenticated', 'service_role')
+    and (
+        current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
+        -- those of other schemas are the project's; "all schemas" is not one
+        or (d.defaclnamespace = 0 and (a.grantee != 0 or t.type not in ('f', 'T')))
+    )
 union all
 select 'warning', format('rule %I on auth.users', w.rulename),
     'runs with each change of a user: ' || pg_get_ruledef(w.oid),
