@@ -1,4 +1,4 @@
-"""Is each object what the migrations create?"""
+"""Is each object what the migrations create, and what they need of `public` and `auth` as Supabase creates it?"""
 
 import json
 import re

@@ -20,13 +20,17 @@ from tests.database.verify.judge import Verifier, apply, complaints
 from tests.database.verify.oracle import HOSTED, USERS, observe
 from tests.database.verify.policy_tests import PolicyTests, applies
 
-# One of each kind: the policy tests take long. `make mutants` shows all entries to them.
+# Some of each kind: the policy tests take long. `python -m tests.database.verify.policy_tests` shows them all entries.
 SAMPLE = (
     ("views", "a view"),
     ("functions", "takes an id"),
     ("tables", "inherits from a table"),
     ("rights", "a script that grants everything"),
+    ("rights", "usage on public from authenticated"),
     ("policies", "all policies open"),
+    ("policies", "for a role that authenticated inherits"),
+    ("structure", "account_name dropped and added again"),
+    ("structure", "no schema public"),
     ("structure", "all of it"),
     ("structure", "everything at once"),
     ("roles", "authenticated bypasses"),
