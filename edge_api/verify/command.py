@@ -20,15 +20,7 @@ _STATEMENT_SECONDS: Final = 30
 _LOCK_SECONDS: Final = 5
 _OLDEST: Final = 150_000  # PostgreSQL 15: views with security_invoker
 # What other clients take in an address and libpq does not know.
-_OF_OTHER_CLIENTS: Final = {
-    "pgbouncer",
-    "connection_limit",
-    "pool_timeout",
-    "pool_mode",
-    "schema",
-    "supa",
-    "prepareThreshold",
-}
+_OTHERS: Final = {"pgbouncer", "connection_limit", "pool_timeout", "pool_mode", "schema", "supa", "prepareThreshold"}
 
 
 class _CannotVerifyError(Exception):
@@ -49,23 +41,21 @@ def _address(url: str) -> str:
     if url[:1] in {"'", '"'} and url[-1:] == url[:1]:  # as a quoted line of an .env file that was not read by a shell
         url = url[1:-1].strip()
     url, _, parameters = url.partition("?")
-    known = [each for each in parameters.split("&") if each and each.partition("=")[0] not in _OF_OTHER_CLIENTS]
+    known = [each for each in parameters.split("&") if each and each.partition("=")[0] not in _OTHERS]
     url = "?".join([url, "&".join(known)] if known else [url])
+    no_address = _CannotVerifyError(
+        "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as %40 and / "
+        "as %2F, or leave it to PGPASSWORD"
+    )
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        unknown = str(error).strip().splitlines()[0] if "URI query parameter" in str(error) and "@" in url else ""
-        raise _CannotVerifyError(
-            f"DATABASE_URL: {unknown}"
-            if unknown
-            else "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as "
-            "%40 and / as %2F, or leave it to PGPASSWORD"
-        ) from None
+        if "URI query parameter" in str(error) and "@" in url:
+            raise _CannotVerifyError(f"DATABASE_URL: {_first_line(error)}") from None
+        raise no_address from None
     port = str(parts.get("port") or "")
     if "@" in f"{parts.get('host')}{parts.get('dbname')}" or (port and not port.replace(",", "").isdecimal()):
-        raise _CannotVerifyError(
-            "DATABASE_URL cannot be understood: in a password, escape @ as %40 and / as %2F, or leave it to PGPASSWORD"
-        )
+        raise no_address
     return make_conninfo(url, connect_timeout=parts.get("connect_timeout") or _CONNECT_SECONDS)
 
 

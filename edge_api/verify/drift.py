@@ -1,10 +1,10 @@
-"""Is each object what the migrations create?"""
+"""Is each object what the migrations create, and what they need of `public` and `auth` as Supabase creates it?"""
 
 import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from edge_api.verify.findings import Finding, Level
 from edge_api.verify.policies import conjuncts, passes
 
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
-API_ROLES: Final = ("public", "anon", "authenticated", "service_role")
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,11 @@ class Object:
     """Kind and qualified name, as `drop` and `comment on` take them."""
     parent: str
     """The subject of the object that it is part of, or empty."""
-    aspects: dict[str, list[Any]]
-    """The value of each, and the statements that set it."""
+    aspects: dict[str, Any]
+    """What is compared."""
     rights: list[tuple[str, str, bool, bool]]
     """Role, privilege, whether it may pass it on, whether the owner gave it."""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -40,7 +39,13 @@ class Object:
     @property
     def bare(self) -> str:
         """Of a part, its name without that of the whole."""
-        return self.name.removesuffix(f" on {self.parent.partition(' ')[2]}")
+        whole = self.parent.partition(" ")[2]
+        return self.name.removeprefix(f"{whole}.").removesuffix(f" on {whole}")
+
+    @property
+    def schema(self) -> str:
+        """Of a part, that of the whole."""
+        return self.parent.partition(" ")[2].partition(".")[0]
 
     @property
     def address(self) -> str:
@@ -65,24 +70,19 @@ def scoped(connection: psycopg.Connection, scope: Scope) -> Iterator[None]:
 
 def read(connection: psycopg.Connection) -> Objects:
     """The objects in scope by subject. Inside `scoped`."""
-    objects: Objects = {}
-    for kind, subject, parent, aspects, rights in connection.execute(_QUERY):
-        detail = aspects.pop("detail", {})
-        objects[subject] = Object(kind, subject, parent, aspects, [tuple(right) for right in rights], detail)
-    return objects
+    return {
+        subject: Object(kind, subject, parent, aspects, [tuple(right) for right in rights], detail)
+        for kind, detail, subject, parent, aspects, rights in connection.execute(_QUERY)
+    }
 
 
-# What a creation consists of, in order; the other aspects have these values from the start.
-_CREATION: Final = (
-    *("existence", "usage for authenticated", "usage for service_role", "definition", "not null"),
-    *("row level security", "row level security for its owner", "owner", "comment"),
-)
 _FAILS: Final = "users' requests fail"
 _IN_THE_WAY: Final = "if rows or names are in the way, the script says so and goes on: decide about them"
 
 # An object that is missing, unless users' requests need it.
 _MISSING: Final = {
     "constraint": "data that it forbids can be written",
+    "index": "queries that use it become slow",
     "trigger": "what it keeps true can become wrong",
     "policy": "what it forbids is allowed",
     "function": "what needs it fails",
@@ -97,19 +97,53 @@ _CHANGED: Final[dict[str, tuple[Level, str]]] = {
     "persistence": ("warning", "is {0}: a crash empties it"),
     "replica identity": ("info", "has another replica identity: replicas learn more or less of a changed row"),
     "options": ("info", "has other options"),
+    "usage for everybody": ("info", "was created again, and not everybody has usage"),
     "usage for authenticated": ("error", f"authenticated has no usage: {_FAILS}"),
     "usage for service_role": ("warning", "service_role has no usage: a backend's requests fail"),
+    "create for postgres": ("warning", "postgres may not create objects in it: migrations fail"),
+    "identity": ("error", "is not Supabase's own: it decides who is calling"),
+    "security options": ("warning", "it decides who is calling, and has options of its own"),
+    "execute for authenticated": ("error", f"authenticated may not execute it: {_FAILS}"),
     "type": ("warning", "is of type {0}, not {1}"),
     "not null": ("warning", "may be null, or was not checked for rows that exist"),
     "default": ("warning", "has the default {0}, not {1}"),
     "generation": ("warning", "is generated in another way"),
-    "collation": ("warning", "has the collation {0}, not {1}"),
     "definition": ("warning", "is {0}, not {1}"),
     "signature": ("error", f"is declared as {{0}}, not {{1}}: {_FAILS}"),
-    "triggers": ("warning", "is not enforced: triggers behind it are disabled"),
-    "index": ("warning", "is not enforced: its index is invalid"),
-    "state": ("warning", "is {0}"),
 }
+
+_ROW_SECURITY: Final = ("row level security", "row level security for its owner")
+# The statements that give an aspect, or the definition of an object of this kind, its value.
+_FIXES: Final[dict[str, tuple[str, ...]]] = {
+    "comment": ("comment on {item.subject} is {value}",),
+    "owner": ("alter {item.subject} owner to {value}",),
+    **dict.fromkeys(_ROW_SECURITY, ("alter {item.subject} {value} row level security",)),
+    "persistence": ("alter {item.subject} set {value}",),
+    "replica identity": ("alter {item.subject} replica identity {value}",),
+    "type": ("alter {item.parent} alter column {item.bare} type {value}",),
+    "not null": ("alter {item.parent} alter column {item.bare} {value} not null",),
+    "default": ("alter {item.parent} alter column {item.bare} {value}",),
+    "generation": (
+        "alter {item.parent} alter column {item.bare} drop identity if exists",
+        "alter {item.parent} alter column {item.bare} drop expression if exists",
+    ),
+    "signature": ("drop function if exists {item.name}",),
+    "definition of a constraint": (
+        "alter {item.parent} drop constraint if exists {item.bare}",
+        # an index of this name that is no constraint's would be in the way
+        "drop index if exists {item.schema}.{item.bare}",
+        "alter {item.parent} add constraint {item.bare} {value}",
+    ),
+    **{
+        f"definition of a {kind}": (f"drop {kind} if exists {{item.name}}", "{value}")
+        for kind in ("index", "trigger", "policy", "rule")
+    },
+    "definition of a function": ("{value}",),
+}
+
+# What a creation consists of, in order, and the values that a new object has anyway.
+_CREATION: Final = ("definition", "not null", *_ROW_SECURITY, "owner", "comment")
+_NEW: Final = {None, "null", "drop", "disable", "no force"}
 
 # What was added to a table of the migrations. A project's own is not dropped, what lets more through is.
 _ADDED: Final[dict[str, tuple[Level, str, str]]] = {
@@ -129,7 +163,8 @@ def compare(expected: Objects, actual: Objects) -> Iterator[Finding]:
         now = actual.get(subject)
         if now is not None:
             yield from _changed(item, now)
-            yield from _rights(item, now)
+            if "restore" not in item.detail:
+                yield from _rights(item, now)
         elif twin := next((o for o in actual.values() if o.subject not in expected and _is_same(item, o)), None):
             renamed.add(twin.subject)
             rename = f"alter {twin.subject} rename to {item.bare}"
@@ -146,13 +181,11 @@ def compare(expected: Objects, actual: Objects) -> Iterator[Finding]:
 
 def _is_same(item: Object, other: Object) -> bool:
     """Whether one is the other with another name."""
-    if item.kind == "constraint":
-        return (
-            other.kind == item.kind
-            and other.parent == item.parent
-            and other.aspects.get("definition", [None])[0] == item.aspects["definition"][0]
-        )
-    return item.kind == "policy" == other.kind and (other.parent, other.detail) == (item.parent, item.detail)
+    return (
+        (item.kind, item.parent, item.detail) == (other.kind, other.parent, other.detail)
+        and item.kind in {"constraint", "policy"}
+        and (item.kind == "policy" or item.aspects["definition"] == other.aspects["definition"])
+    )
 
 
 def _is_needed(item: Object) -> bool:
@@ -160,7 +193,7 @@ def _is_needed(item: Object) -> bool:
     return (
         item.kind in {"schema", "table", "column"}
         or bool(item.detail.get("permissive"))
-        or str(item.aspects.get("definition", [""])[0]).startswith("UNIQUE")
+        or item.aspects.get("definition", "").startswith("UNIQUE")
         or any(role == "authenticated" for role, *_ in item.rights)
     )
 
@@ -173,44 +206,57 @@ def _missing(item: Object, expected: Iterable[Object], actual: Objects) -> Findi
         return Finding("drift", level, item.subject, message, f"decide about the {taken[0]}, which has its name", ())
     parts = [item, *(part for part in expected if part.parent == item.subject)]
     fix = tuple(statement for part in parts for statement in _creation(part))
-    return Finding(
-        "drift", level, item.subject, message, _IN_THE_WAY if item.kind in {"column", "constraint"} else "", fix
-    )
+    advice = _IN_THE_WAY if item.kind in {"column", "constraint"} else ""
+    return Finding("drift", level, item.subject, message, advice, fix)
+
+
+def _fix(item: Object, aspect: str) -> list[str]:
+    """The statements that give an aspect its value."""
+    value = item.aspects[aspect]
+    if aspect == "definition":
+        aspect = f"definition of a {item.kind}"
+    elif aspect == "default":
+        value = f"set default {value}" if value else "drop default"
+    return [statement.format(item=item, value=value) for statement in _FIXES.get(aspect, ())]
 
 
 def _creation(item: Object) -> Iterator[str]:
+    if "creation" in item.detail:
+        yield item.detail["creation"]
     for aspect in _CREATION:
-        value, *statements = item.aspects.get(aspect, [None])
-        if value not in {None, False}:
-            yield from statements
-    if item.rights or item.kind == "function":
-        yield f"revoke all on {item.address} from {', '.join(API_ROLES)}"
-        yield from _grants(item)
+        if item.aspects.get(aspect) not in _NEW:
+            yield from _fix(item, aspect)
+    if "restore" not in item.detail and (item.rights or item.kind == "function"):
+        yield f"revoke all on {item.address} from public, anon, authenticated, service_role"
+    yield from _grants(item)
 
 
 def _grants(item: Object) -> Iterator[str]:
+    yield from item.detail.get("restore", ())
     for role in dict.fromkeys(right[0] for right in item.rights):
         privileges = ", ".join(right[1] for right in item.rights if right[0] == role)
         yield f"grant {privileges} on {item.address} to {role}"
 
 
 def _changed(item: Object, now: Object) -> Iterator[Finding]:
-    differing = [name for name, value in item.aspects.items() if now.aspects.get(name, [None])[0] != value[0]]
+    differing = [name for name, value in item.aspects.items() if now.aspects.get(name) != value]
     for aspect in ["signature"] if "signature" in differing else differing:  # its fix creates the function anew
-        (before, *fix), (after, *_) = item.aspects[aspect], now.aspects.get(aspect, [None])
+        before, after = item.aspects[aspect], now.aspects.get(aspect)
         level, template = _CHANGED[aspect]
-        shown, advice = (after, before), ""
-        if aspect == "options":
-            names = ", ".join(option.partition("=")[0] for option in after)
-            fix = [f"alter {item.subject} reset ({names})"] if names else []
+        fix, shown, advice = _fix(item, aspect), (after, before), ""
+        if "restore" in item.detail:
+            fix = [*_grants(item)]
+        elif aspect == "options":
+            lists = {"reset": [option.partition("=")[0] for option in after or []], "set": before}
+            fix = [f"alter {item.subject} {verb} ({', '.join(each)})" for verb, each in lists.items() if each]
         elif aspect == "definition" and item.kind == "function":
-            lines = zip(after.splitlines(), before.splitlines(), strict=False)
+            lines = zip(str(after).splitlines(), before.splitlines(), strict=False)
             shown = next((pair for pair in lines if pair[0] != pair[1]), ("longer or shorter", "as long"))
-            if re.sub(r" (COST|ROWS) \d+", "", after) == re.sub(r" (COST|ROWS) \d+", "", before):
+            if re.sub(r" (COST|ROWS) \d+", "", str(after)) == re.sub(r" (COST|ROWS) \d+", "", before):
                 level = "info"
-        elif aspect in {"definition", "triggers", "signature"}:  # created anew, it lacks what hung on it
+        elif aspect in {"definition", "signature"}:  # created anew, it lacks what hung on it
             fix += [statement for statement in _creation(item) if statement not in fix]
-        if item.kind == "constraint" or aspect in {"not null", "type", "collation"}:
+        if item.kind == "constraint" or aspect in {"not null", "type"}:
             advice = _IN_THE_WAY
         message = template.format(*(str(text or "nothing").strip() for text in shown))
         if item.kind == "policy" and aspect == "definition":
@@ -225,16 +271,20 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
 
 def _breaks_requests(item: Object, aspect: str, before: object, after: object) -> bool:
     if item.kind == "constraint":
-        return _is_needed(item) and aspect in {"definition", "index"}
+        return _is_needed(item) and aspect == "definition"
     if aspect == "default":
         return before is not None and (after is None or item.subject.endswith((".user_id", ".is_active")))
-    return aspect == "type" and re.sub(r"\(.*?\)", "", str(before)) != re.sub(r"\(.*?\)", "", str(after))
+    return aspect == "type" and _base_type(before) != _base_type(after)
+
+
+def _base_type(text: object) -> str:
+    return re.sub(r"\(.*?\)| collate .*", "", str(text))
 
 
 def _policy_level(item: Object, now: Object) -> Level:
     was, new = item.detail, now.detail
     shut = any(passes(new[clause]) == "nothing" for clause in ("using", "check"))
-    lost = not (new["permissive"] and new["for users"] and new["command"] in {was["command"], "*"})
+    lost = not (new["permissive"] and new["for users"] and new["command"] in {was["command"], "ALL"})
     if (shut and (was["permissive"] or not new["permissive"])) or (was["permissive"] and lost):
         return "error"
     return "info" if _is_tighter(item, now) else "warning"
@@ -274,16 +324,12 @@ def _rights(item: Object, now: Object) -> Iterator[Finding]:
 
 
 def _added(item: Object, expected: Objects) -> Iterator[Finding]:
-    namesakes = [
-        other
-        for other in expected.values()
-        if "name" in item.detail and other.detail.get("name") == item.detail["name"]
-    ]
-    if namesakes:
-        names = set(namesakes[0].detail["arguments"])
+    name = item.detail.get("name")
+    if namesake := next((other for other in expected.values() if name and other.detail.get("name") == name), None):
+        names = set(namesake.detail["arguments"])
         ambiguous = names <= set(item.detail["arguments"]) and item.detail["required"] <= len(names)
         level: Level = "warning"
-        message = f"has the name of {namesakes[0].subject}"
+        message = f"has the name of {namesake.subject}"
         if ambiguous or not names:
             level, message = "error", f"{message}: requests fail as ambiguous, or reach it instead"
         advice = "decide which of the two keeps the name: rename this one, or move it to another schema"
@@ -294,9 +340,9 @@ def _added(item: Object, expected: Objects) -> Iterator[Finding]:
     elif item.parent in expected and item.detail.get("unique", True):
         level, message, advice = _ADDED[item.kind]
         fix: tuple[str, ...] = ()
-        if item.kind == "column" and item.aspects["not null"][0] and item.aspects["default"][0] is None:
+        if item.kind == "column" and item.detail["required"]:
             level, message, advice = "error", f"was added without a default: {_FAILS}", ""
-            fix = (f"alter {item.parent} alter column {item.subject.rpartition('.')[2]} drop not null",)
+            fix = (f"alter {item.parent} alter column {item.bare} drop not null",)
         elif item.kind == "rule":
             level, fix = "error" if item.detail["instead"] else level, (f"drop {item.subject}",)
         elif item.kind == "policy":
@@ -306,6 +352,4 @@ def _added(item: Object, expected: Objects) -> Iterator[Finding]:
                 level, fix = "error" if shuts else "warning" if "any" in lets else "info", (f"drop {item.subject}",)
             else:
                 message, advice = f"is tighter: {message}", "decide whether that is meant"
-        yield Finding(
-            "drift", level, item.subject, message.format(item.aspects.get("definition", [""])[0]), advice, fix
-        )
+        yield Finding("drift", level, item.subject, message.format(item.aspects.get("definition")), advice, fix)

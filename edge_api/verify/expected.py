@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -49,20 +50,18 @@ def expected(major: PostgresVersion) -> Expected:
         StackError: PostgreSQL does not start.
         MigrationsError: the package has no migrations.
     """
-    with tempfile.TemporaryDirectory(prefix="edge-api-verify-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="edge-api-verify-", ignore_cleanup_errors=True) as folder,
+        ExitStack() as cleanup,
+    ):
         state = Path(folder)
-        cluster = Cluster(
-            major, state, {role: secrets.token_urlsafe(24) for role in (SUPERUSER, _MIGRATOR)}, durable=False
-        )
-        try:
-            server, _ = on_free_port(None, cluster.start)
-            try:
-                return _migrate(cluster)
-            finally:
-                server.stop(grace_seconds=2)
-        finally:
-            if cluster_home(state) != state.resolve():
-                shutil.rmtree(cluster_home(state), ignore_errors=True)
+        if cluster_home(state) != state.resolve():
+            cleanup.callback(shutil.rmtree, cluster_home(state), ignore_errors=True)
+        passwords = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, _MIGRATOR)}
+        cluster = Cluster(major, state, passwords, durable=False)
+        server, _ = on_free_port(None, cluster.start)
+        cleanup.callback(server.stop, grace_seconds=2)
+        return _migrate(cluster)
 
 
 def _names(connection: psycopg.Connection) -> set[tuple[str, str]]:

@@ -11,36 +11,27 @@ Question = Literal["drift", "reach", "surroundings"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 # In this order: each needs only what comes before it. Rights come last, because what is created before gets some.
-_ORDER: Final = re.compile(
-    "|".join(
-        f"(?P<s{number:02}>{pattern})"
-        for number, pattern in enumerate(
-            (
-                r"create schema|alter role|alter database|revoke \S+ from [^(]*cascade$|grant \S+ to authenticator",
-                r"alter (schema|table auth|function auth)",
-                r"create or replace function auth\.",
-                r"drop (policy|rule|trigger|function)",
-                r"alter table \S+ (no inherit|detach)",
-                r"create table",
-                r"alter table .* (add|alter) column",
-                r"alter table .* drop constraint",
-                r"drop index",
-                r"create or replace (function|procedure)",
-                r"alter table .* add constraint",
-                r"create (constraint )?trigger",
-                r"create policy",
-                r"alter",
-                r"reindex",
-                r"revoke",
-                r"grant",
-                r"comment",
-            )
-        )
-    ),
-    re.IGNORECASE | re.DOTALL,
+_ORDER: Final = (
+    r"create schema|alter role|alter database|revoke \S+ from [^(]*cascade$|grant \S+ to authenticator",
+    r"alter (schema|table auth|function auth)",
+    r"create or replace function auth\.",
+    r"drop (policy|rule|trigger|function)",
+    r"alter table \S+ (no inherit|detach)",
+    r"create table",
+    r"alter table .* (add|alter) column",
+    r"alter table .* drop constraint",
+    r"drop index",
+    r"create or replace (function|procedure)",
+    r"alter table .* add constraint",
+    r"create (constraint )?trigger",
+    r"create policy",
+    r"alter",
+    r"revoke",
+    r"grant",
+    r"comment",
 )
 
-_MAY_FAIL: Final = re.compile(r"alter table .* (add constraint|set not null|type )|drop index|reindex", re.IGNORECASE)
+_MAY_FAIL: Final = re.compile(r"alter table .* ((add|drop) constraint|set not null|type )|drop index", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -114,6 +105,6 @@ def _guarded(statement: str) -> str:
     return f"do $guard$\nbegin\n{statement};\nexception when others then {warn};\nend\n$guard$;"
 
 
-def _rank(statement: str) -> str:
-    match = _ORDER.match(statement)
-    return match.lastgroup or "" if match else "z"
+def _rank(statement: str) -> int:
+    matches = (re.match(pattern, statement, re.IGNORECASE | re.DOTALL) for pattern in _ORDER)
+    return next((rank for rank, match in enumerate(matches) if match), len(_ORDER))

@@ -33,10 +33,6 @@ class Model:
     functions_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _holds: dict[int, frozenset[int]] = field(default_factory=dict)
 
-    def role(self, name: str) -> int:
-        """A role's id."""
-        return next(oid for oid, role in self.roles.items() if role["name"] == name)
-
     def changed(self) -> None:
         """To be called when a role or a membership was changed."""
         self._holds.clear()

@@ -32,7 +32,7 @@ grant create on database postgres to gateway;
 
 -- Schemas ---------------------------------------------------------------------------------------------------------
 
-alter schema public owner to postgres;
+-- public is pg_database_owner's, as PostgreSQL creates it: the owner of the database is a member.
 create schema extensions authorization postgres;
 create schema auth authorization gateway;
 create schema supabase_migrations authorization gateway;

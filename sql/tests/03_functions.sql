@@ -204,7 +204,7 @@ create schema look_alike;
 grant all on schema look_alike to authenticated;
 select tests.act_as('ada');
 create table look_alike.user_accounts (like public.user_accounts);
-insert into look_alike.user_accounts
+insert into look_alike.user_accounts (id, user_id, account_name, is_active, created_at, updated_at)
 values (tests.id_of('bob'), tests.id_of('ada'), 'Forged', true, now(), now());
 create function look_alike.now() returns timestamptz language sql as $$ select '2000-01-01'::timestamptz $$;
 create function look_alike.uid() returns uuid language sql as $$ select tests.id_of('bob') $$;

@@ -12,12 +12,12 @@ insert into written (object, definition) values
 ('schema accounts_private', 'owner postgres'),
 ('table public.user_accounts', 'owner postgres, permanent, row level security enabled, forced'),
 
-('column 1 id', 'uuid not null default gen_random_uuid()'),
-('column 2 user_id', 'uuid not null default auth.uid()'),
-('column 3 account_name', 'text not null'),
-('column 4 is_active', 'boolean not null default true'),
-('column 5 created_at', 'timestamp with time zone not null default now()'),
-('column 6 updated_at', 'timestamp with time zone not null default now()'),
+('column id', 'uuid not null default gen_random_uuid()'),
+('column user_id', 'uuid not null default auth.uid()'),
+('column account_name', 'text not null'),
+('column is_active', 'boolean not null default true'),
+('column created_at', 'timestamp with time zone not null default now()'),
+('column updated_at', 'timestamp with time zone not null default now()'),
 
 ('constraint user_accounts_pkey', 'PRIMARY KEY (id)'),
 ('constraint user_accounts_user_id_key', 'UNIQUE (user_id)'),
@@ -322,7 +322,7 @@ as $$
     from account_table as t
     union all
     select
-        pg_catalog.format('column %s %s', pg_catalog.row_number() over (order by a.attnum), a.attname) as object,
+        'column ' || a.attname as object,
         pg_catalog.concat_ws(
             ' ', pg_catalog.format_type(a.atttypid, a.atttypmod),
             case when a.attcollation not in (0, 100) then 'collate ' || a.attcollation::pg_catalog.regcollation end,

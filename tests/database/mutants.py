@@ -28,7 +28,9 @@ _WORKERS: Final = 4
 _FILES: Final = sorted(tap.FILES, key=lambda file: ("definitions" in file.stem) - ("rights" in file.stem))
 _ROLES: Final = ("public", "anon", "authenticated", "service_role")
 # What the migrations made: a schema, and all that is in it, that the migrating role owns. Supabase's own are another's.
-_OURS: Final = "nspowner = 'postgres'::regrole and nspname not in ('extensions', 'supabase_migrations')"
+_OURS: Final = (
+    "(nspname = 'public' or nspowner = 'postgres'::regrole) and nspname not in ('extensions', 'supabase_migrations')"
+)
 
 
 @dataclass(frozen=True)
