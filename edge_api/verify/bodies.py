@@ -1,45 +1,27 @@
 """What the text of a function, a view or a rule does with which relations."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-_NAME: Final = r'(?:"[^"]+"|[a-z_][\w$]*)'
-_QUALIFIED: Final = rf"(?:({_NAME})\s*\.\s*)?({_NAME})"
-_RELATION: Final = re.compile(
-    rf"(?:\b(delete\s+from|from|join|update|merge\s+into|into|table|truncate|using|copy)\b(?:\s+(?:only|table)\b)*|(,))[\s(]*"
-    rf"{_QUALIFIED}"
-    rf"(?:\s+(?:as\s+)?(?!where\b|set\b|on\b|join\b|order\b|limit\b)({_NAME}))?"
+from edge_api.verify.blocks import SEPARATORS, pieces, variables, walk
+from edge_api.verify.conditions import OWNERS, Asked, Limit, Scope, scope
+from edge_api.verify.expressions import is_caller
+from edge_api.verify.queries import Query, Source, nested, read
+from edge_api.verify.tokens import Group, Tokens, flat, groups, is_name, parse, split, unquote
+
+_WRITTEN: Final = frozenset({"insert", "update", "delete", "truncate"})
+# What such a statement does to a table, its owner's rights allow nobody else.
+_DEFINITIONS: Final = frozenset({"alter", "drop", "grant", "create"})
+_READ: Final = 2  # times that the name of a common table expression is said, if it is read
+_RUNS_TEXT: Final = re.compile(
+    r"(?:query|cursor|table|schema|database)_to_xml\w*|dblink\w*|ts_stat\d?|ts_rewrite|crosstab\w*|connectby"
 )
-_CALL: Final = re.compile(rf"{_QUALIFIED}\s*\(")
-_VERBS: Final = {
-    "delete from": {"delete"},
-    "update": {"update"},
-    "into": {"insert"},
-    "merge into": {"insert", "update", "delete"},
-    "truncate": {"truncate"},
-}
-_UID: Final = (
-    r"(?:\(?\s*(?:select\s+)?auth\.uid\(\)(?:\s+as\s+\w+)?\s*\)?"
-    r"|\(*\s*(?:select\s+)?\(*auth\.jwt\(\)\s*->>\s*'sub'(?:::text)?\)*(?:::uuid)?(?:\s+as\s+\w+)?\)*(?:::uuid)?)"
-)
-_CALLER: Final = re.compile(rf"({_NAME})\s+(?:constant\s+)?uuid\s*(?:not\s+null\s*)?(?::=|default|=)\s*{_UID}\s*;")
-_ENDS: Final = (
-    r"(?=\s*\)*\s*(?:;|$|'|\$|(?:and|order|limit|offset|for|returning|group|into|loop|union|end|then|on\s+conflict)\b))"
-)
-# SQL that is put together when it runs
-_DYNAMIC: Final = re.compile(
-    r"\bexecute\b(?!\s+(?:'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$)\s*(?:;|into\b|using\b|loop\b)|\s+(?:function|procedure|on)\b)"
-    r"|\b(?:query_to_xml\w*|cursor_to_xml\w*|(?:table|schema|database)_to_xml\w*|dblink\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|plpy\.execute|plv8\.execute)\b",
-    re.DOTALL,
-)
-# What carries a row out of a function that returns none
-_CARRIES: Final = re.compile(
-    r"\binto\s+(?:strict\s+)?new\.|\bnew\.\w+\s*:?=|\braise\b[^;]*%|\binsert\s+into\b|\bpg_notify\b|\bset_config\b"
-    r"|\bcopy\b|\bnew\s*:?=|\bcreate\b"
-)
+# Leave a function that returns no row with one.
+_CARRYING: Final = frozenset({"insert", "pg_notify", "set_config", "copy", "create", "notify"})
 
 
 @dataclass(frozen=True)
@@ -50,80 +32,198 @@ class Mention:
     name: str
     verbs: frozenset[str]
     own: bool
-    """Whether only rows of the caller's, by a condition beside it."""
+    """Whether only rows of the caller's, or with what is asked first, by a condition beside it."""
+    asks: frozenset[Asked] = frozenset()
 
 
 @cache
-def _plain(text: str) -> str:
-    """In lower case but for quoted names, without comments."""
-    text = re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
-    return re.sub(r"\"[^\"]*\"|[^\"]+", lambda part: part[0] if part[0][0] == '"' else part[0].lower(), text)
+def mentions(text: str, parameters: tuple[str, ...] = ()) -> tuple[Mention, ...]:
+    """The relations that a text names where SQL expects one; parameters are names that are no columns."""
+    tokens = parse(text)
+    parts = list(pieces(tokens))
+    callers, given = variables(parts)
+    known = {name: Limit() for name in parameters if name not in OWNERS} | {name: Limit("own") for name in callers}
+    found: list[Mention] = []
+    for each in (parts, *(list(pieces(group)) for group in groups(tokens) if ";" in group)):
+        for piece, now, gate in walk(each, known, given):
+            found += _statement(piece, {}, now, gate)
+    for statement in fixed_statements(text):
+        found += mentions(statement)
+    if "#" in text and re.search(r"#\s*variable_conflict\s+use_variable", text):
+        found = [Mention(each.schema, each.name, each.verbs, False) for each in found]
+    return tuple(found)
 
 
-def _unquote(name: str | None) -> str:
-    return (name or "").strip('"')
+def _statement(
+    tokens: Tokens, names: Mapping[str, Group], variables: Mapping[str, Limit], gate: Limit, outer: Limit | None = None
+) -> Iterator[Mention]:
+    if tokens and isinstance(tokens[0], str) and tokens[0] in _DEFINITIONS:
+        yield from _defined(tokens)
+    queries, known = read(tokens, names)
+    used: set[str] = set()
+    for query in queries:
+        made = scope(query, known, variables, gates=False) if query.sources else Scope(query)
+        inside = {**variables, **made.seen_inside()}
+        for source in query.sources:
+            limit = made.of(source.alias) & gate
+            if outer is not None and _passes_on(query, source):
+                limit &= outer
+            if source.query is not None:
+                used.add(source.name)
+                within = {name: group for name, group in known.items() if group is not source.query}
+                yield from _statement(source.query, within, inside, gate, limit)
+            elif not source.function:
+                yield _of_source(query, source, limit, variables, gate)
+        read_from = [source.query for source in query.sources]
+        for clause in query.clauses.values():
+            for group in nested(clause):
+                if not any(group is each for each in read_from):
+                    yield from _statement(group, known, inside, gate)
+    words = Counter(flat(tokens))
+    for name, group in known.items():  # what nothing reads does not run, but for what writes
+        if name not in names and (words[name] < _READ or _WRITTEN & set(flat(group))) and name not in used:
+            yield from _statement(group, {n: g for n, g in known.items() if n != name}, variables, gate)
 
 
-@cache
-def mentions(text: str) -> tuple[Mention, ...]:
-    """The relations that a text names where SQL expects one."""
-    plain = _plain(text)
-    again = r"(?:;|\b(?:begin|then|else|loop))\s*{0}\s*:?=|\b{0}\s*:=|\binto\s+(?:strict\s+)?{0}\b"
-    callers = [name for name in _CALLER.findall(plain) if not re.search(again.format(re.escape(name)), plain)]
-    return tuple(_mentions(plain, callers))
+def _passes_on(query: Query, source: Source) -> bool:
+    """Whether the owner of a row is selected from a source under its own name."""
+    for expression in query.selected:
+        if expression[-2:] == ["as", "user_id"]:
+            return False
+    return not source.columns and any(
+        expression in (["*"], ["user_id"], [source.alias, ".", "*"], [source.alias, ".", "user_id"])
+        for expression in query.selected
+    )
 
 
-def _mentions(plain: str, callers: list[str]) -> Iterator[Mention]:
-    for statement in re.split(r";", plain):
-        start = 0
-        while found := _RELATION.search(statement, start):
-            start = found.start(4)
-            keyword = re.sub(r"\s+", " ", found[1] or "")
-            verbs = frozenset(_VERBS.get(keyword, {"select"}))
-            own = _is_own(statement, found, callers, plain)
-            yield Mention(_unquote(found[3]), _unquote(found[4]), verbs, own)
+def _of_source(query: Query, source: Source, limit: Limit, variables: Mapping[str, Limit], gate: Limit) -> Mention:
+    verbs = source.verbs
+    if verbs == {"insert"}:
+        columns = next((group for group in query.clauses.get("into", []) if isinstance(group, Group)), Group("("))
+        given = [str(part[0]) for part in split(columns, {","}) if part]
+        target = query.clauses.get("conflict", [])
+        conflict = "update" in target
+        if not conflict or ("id" not in given and ("constraint" in target or ["user_id"] in target)):
+            limit = limit & _inserted(query, given, variables) & gate
+        verbs = verbs | ({"update"} if conflict else frozenset())
+    elif verbs >= {"insert", "update"}:  # conditions of a branch are not followed
+        limit = gate
+    if any(
+        "user_id" in flat(each[:1]) and not is_caller(each[2:]) for each in split(query.clauses.get("set", []), {","})
+    ):
+        limit = gate  # given away
+    return Mention(unquote(source.schema), unquote(source.name), verbs, limit.passes != "any", limit.asks)
 
 
-def _is_own(statement: str, found: re.Match[str], callers: list[str], plain: str) -> bool:
-    """Whether a condition of the same query, and not in an "or", limits it to the caller's rows."""
-    if found[1] == "into":
-        columns = re.match(r"\s*(?:as\s+\w+\s*)?\(([^)]*)\)", statement[found.end(4) :])
-        given = columns is None or "user_id" in columns[1]
-        return not given or "auth.uid()" in plain
-    if re.search(r"\bor\b", statement):
-        return False
-    names = {"", _unquote(found[4]), _unquote(found[5])}
-    who = "|".join([_UID, *(rf"(?:\w+\.)?{re.escape(name)}\b" for name in callers)])
-    column = rf"(?:({_NAME})\s*\.\s*)?(?:user_id|id)"
-    condition = rf"\b(?:where|and)\b\s*\(*\s*(?:{column}\s*=\s*(?:{who})|(?:{who})\s*=\s*{column}){_ENDS}"
-    for match in re.finditer(condition, statement):
-        between = statement[found.end(4) : match.start()]
-        depths = [0]
-        for character in between:
-            depths.append(depths[-1] + {"(": 1, ")": -1}.get(character, 0))
-        level = -statement[found.start() : found.start(4)].count("(")  # "from (a join b ...) where": outside of these
-        same_query = depths[-1] <= 0 and depths[-1] >= level and min(depths) >= level
-        if match.start() > found.start() and same_query and _unquote(match[1] or match[2]) in names:
-            return True
-    return False
+def _inserted(query: Query, columns: Sequence[str], variables: Mapping[str, Limit]) -> Limit:
+    """Whether a new row is the caller's: by the default of its owner, or by the value that it is given."""
+    if "user_id" not in columns:
+        return Limit("own" if columns or "default" in query.clauses.get("into", []) else "any")
+    at = columns.index("user_id")
+    rows = [split(row, {","}) for row in query.clauses.get("values", []) if isinstance(row, Group)] or [query.selected]
+    limit = Limit("nothing")
+    for value in (row[at] if at < len(row) else [] for row in rows):
+        given = value[:-2] if value[-2:-1] == ["as"] else value
+        name = "".join(word for word in given if isinstance(word, str))
+        limit |= Limit("own") if is_caller(given) else variables.get(name, Limit())
+    return limit
+
+
+def _defined(tokens: Tokens) -> Iterator[Mention]:
+    """The table that a statement defines anew, or gives away."""
+    if tokens[0] == "create" and not {"policy", "rule", "trigger"} & set(tokens[1:4]):
+        return
+    for n, word in enumerate(tokens):
+        if word == "on" or (word == "table" and tokens[0] != "create"):
+            rest = [each for each in tokens[n + 1 :] if each not in {"table", "only", "if", "exists"}]
+            path = [str(each) for each in rest[:3] if isinstance(each, str)]
+            if path and is_name(path[0]):
+                qualified = len(path) > 2 and path[1] == "."
+                yield Mention(
+                    unquote(path[0]) if qualified else "", unquote(path[2] if qualified else path[0]), _WRITTEN, False
+                )
+                return
 
 
 @cache
 def calls(text: str) -> frozenset[tuple[str, str]]:
-    """The functions that a text calls: schema, or nothing where it names none, and name."""
-    return frozenset((_unquote(schema), _unquote(name)) for schema, name in _CALL.findall(_plain(text)))
+    """The functions that a text calls, and its operators: schema, or nothing where it names none, and name."""
+    found = set()
+    for tokens in (parse(text), *groups(parse(text))):
+        for n, word in enumerate(tokens):
+            if isinstance(word, Group) and n and word.kind == "(" and isinstance(tokens[n - 1], str):
+                schema = str(tokens[n - 3]) if n > 2 and tokens[n - 2] == "." else ""
+                found.add((unquote(schema), unquote(str(tokens[n - 1]))))
+            elif isinstance(word, str) and re.fullmatch(r"[-+*/<>=~!@#%^&|`?]+", word):
+                found.add(("", word))
+    return frozenset(found)
+
+
+def _texts(text: str) -> Iterator[tuple[bool, str]]:
+    """What is run as a statement: whether it is put together, and the text where it is not."""
+    tokens = parse(text)
+    for _, piece in pieces(tokens):
+        for n, word in enumerate(piece):
+            if word == "execute" and piece[n + 1 : n + 2] not in (["function"], ["procedure"], ["on"]):
+                rest = piece[n + 1 :]
+                fixed = bool(rest) and str(rest[0]).startswith("'") and (len(rest) == 1 or rest[1] in ("into", "using"))
+                said = str(rest[0])[1:] if fixed else ""
+                values = split(rest[rest.index("using") + 1 :], {","}) if "using" in rest else []
+                for number, value in enumerate(values, start=1):
+                    if is_caller(value):
+                        said = re.sub(rf"\${number}\b", "auth.uid()", said)
+                yield not fixed, said
+    for called in calls(text):
+        if _RUNS_TEXT.fullmatch(called[1]) or called in {("plpy", "execute"), ("plv8", "execute")}:
+            yield True, ""
 
 
 def is_dynamic(text: str) -> bool:
     """Whether it runs SQL that is put together at run time."""
-    return _DYNAMIC.search(_plain(text)) is not None
+    return any(dynamic for dynamic, _ in _texts(text))
+
+
+def fixed_statements(text: str) -> tuple[str, ...]:
+    """What it runs as a text that is always the same."""
+    return tuple(said for dynamic, said in _texts(text) if not dynamic)
 
 
 def carries_rows(text: str) -> bool:
     """Whether rows leave it by another way than its result."""
-    return _CARRIES.search(_plain(text)) is not None
+    words = list(flat(parse(text)))
+    for n, word in enumerate(words):
+        if word in _CARRYING or (word == "new" and words[n + 1 : n + 2] in (["."], [":="], ["="])):
+            return True
+        if word == "raise":
+            said = words[n : words.index(";", n) if ";" in words[n:] else len(words)]
+            if "using" in said or any(each.startswith("'") and "%" in each for each in said):
+                return True
+    return False
 
 
 def counts_only(text: str) -> bool:
     """Whether a query tells no more than a number of rows."""
-    return re.match(r"\s*select\s+count\(\*\)(?:\s+as\s+\S+)?\s+from\b[^,]*$", _plain(text)) is not None
+    words = "".join(f" {word}" for word in flat(parse(text)))
+    return re.match(r" select count \*( as \S+)? from [^,]*$", words) is not None
+
+
+def becomes(text: str) -> Iterator[tuple[str, str]]:
+    """What it sets of who is calling: the role, or the identity, with its value; nothing where it is put together."""
+    for tokens in (parse(text), *groups(parse(text))):
+        for n, word in enumerate(tokens):
+            following = tokens[n + 1] if n + 1 < len(tokens) else ""
+            if word == "set_config" and isinstance(following, Group):
+                arguments = split(following, {","})
+                name, value = (each[0] if len(each) == 1 else "" for each in [*arguments, [], []][:2])
+                if not isinstance(name, str) or not name.startswith("'"):
+                    yield "unknown", ""
+                elif name.lower() == "'role":
+                    yield "role", value[1:] if isinstance(value, str) and value.startswith("'") else ""
+                elif name.lower().startswith("'request.jwt") and value != "'":
+                    yield "identity", ""
+            elif word == "set" and (n == 0 or tokens[n - 1] in SEPARATORS):
+                rest = [each for each in tokens[n + 1 : n + 6] if each not in {"local", "session", "to", "="}]
+                if rest[:1] == ["role"] and len(rest) > 1:
+                    yield "role", str(rest[1]).strip("'\"")
+                elif rest[:3] == ["request", ".", "jwt"]:
+                    yield "identity", ""

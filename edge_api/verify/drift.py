@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import psycopg
 
+from edge_api.verify.conditions import conjuncts, passes
 from edge_api.verify.findings import Finding, Level
-from edge_api.verify.policies import conjuncts, passes
 
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
 
@@ -349,7 +349,10 @@ def _added(item: Object, expected: Objects) -> Iterator[Finding]:
             lets = {passes(clause) for clause in (item.detail["using"], item.detail["check"]) if clause is not None}
             shuts = not item.detail["permissive"] and "nothing" in lets and item.detail["for users"]
             if item.detail["permissive"] or shuts:
-                level, fix = "error" if shuts else "warning" if "any" in lets else "info", (f"drop {item.subject}",)
+                level, fix = (
+                    "error" if shuts else "warning" if lets & {"any", "asked"} else "info",
+                    (f"drop {item.subject}",),
+                )
             else:
                 message, advice = f"is tighter: {message}", "decide whether that is meant"
         yield Finding("drift", level, item.subject, message.format(item.aspects.get("definition")), advice, fix)

@@ -1,20 +1,21 @@
 """Roles, relations and functions of a database, and what a role may do with them."""
 
+import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final
 
 import psycopg
 
-from edge_api.verify.policies import Passes, passes
+from edge_api.verify.conditions import ORDER, Asked, Passes, answer, limit_of
 
 _QUERY: Final = files(__package__).joinpath("reach.sql").read_bytes()
 PUBLIC: Final = 0
 WRITES: Final = frozenset({"insert", "update", "delete", "truncate"})
 VERBS: Final = WRITES | {"select"}
 _COMMANDS: Final = {"select": "r", "insert": "a", "update": "w", "delete": "d"}
-_ORDER: Final[tuple[Passes, ...]] = ("nothing", "own", "any")
 OWNER_COLUMN: Final = "user_id"
 
 Document = dict[str, Any]
@@ -131,8 +132,45 @@ class Model:
                 expression = policy[clause] if policy[clause] is not None or verb == "insert" else policy["using"]
                 if clause == "check" and expression is None:
                     expression = policy["using"]
-                (let if policy["permissive"] else limits).append(passes(expression))
-        return min(max(let, key=_ORDER.index), min(limits, key=_ORDER.index), key=_ORDER.index)
+                limit = limit_of(expression)
+                passes: Passes = limit.passes if self.stand(role, limit.asks) else "any"
+                (let if policy["permissive"] else limits).append(passes)
+        return min(max(let, key=ORDER.index), min(limits, key=ORDER.index), key=ORDER.index)
+
+    def stand(self, role: int, asks: Iterable[Asked]) -> bool:
+        """Whether a role cannot itself decide what the tables and functions that are asked say."""
+        return all(self._stands(role, asked) for asked in asks)
+
+    def _stands(self, role: int, asked: Asked) -> bool:
+        kind, schema, name = asked
+        documents, named = (self.relations, self.relations_named)
+        if kind == "function":
+            documents, named = (self.functions, self.functions_named)
+        found = [documents[oid] for oid in named.get(name.strip('"'), [])]
+        found = [each for each in found if schema.strip('"') in {"", self.schemas[each["schema"]]["name"]}]
+        if kind == "function":
+            return bool(found) and all(self._asks_the_caller(role, each["text"]) for each in found)
+        return bool(found) and not any(self._may_add(role, each) for each in found)
+
+    def _asks_the_caller(self, role: int, text: str) -> bool:
+        limit = answer(text)
+        if limit is None:
+            return re.search(r"\bauth\s*\.\s*(uid|jwt|role|email)\b|request\.|_user\b", text, re.IGNORECASE) is not None
+        return limit.passes != "any" and self.stand(role, limit.asks)
+
+    def _may_add(self, role: int, relation: Document) -> bool:
+        """Whether no policy that asks who is calling limits the rows that a role adds or changes."""
+        verbs = self.verbs(role, relation) & {"insert", "update"}
+        if not verbs or self.is_exempt(role, relation):
+            return bool(verbs)
+        return any(
+            not re.search(r"\b(auth|accounts_private)\.", str(policy["check"] or policy["using"]))
+            and limit_of(policy["check"] or policy["using"]).passes != "nothing"
+            for policy in relation["policies"] or []
+            if policy["permissive"]
+            and policy["command"] in {"*", *(_COMMANDS[verb] for verb in verbs)}
+            and self.holds(role) & set(policy["roles"])
+        )
 
 
 def read(connection: psycopg.Connection) -> Model:
@@ -152,5 +190,6 @@ def read(connection: psycopg.Connection) -> Model:
                 model.relations_named[document["bare"]].append(document["oid"])
             case _:
                 model.functions[document["oid"]] = document
-                model.functions_named[document["bare"]].append(document["oid"])
+                for name in {document["bare"], *(document["operators"] or [])}:
+                    model.functions_named[name].append(document["oid"])
     return model

@@ -5,37 +5,28 @@ policies count (a view changes it, too). What opens a path is closed in the mode
 until no path is left: so the fixes of all findings together close all of them.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from edge_api.verify import bodies
+from edge_api.verify.cuts import Cut, Cuts
 from edge_api.verify.findings import Finding
 from edge_api.verify.model import VERBS, WRITES, Document, Model
 
-_OPEN_ROLES: Final = ("anon", "authenticated")
 # Whoever calls what returns one of these gets no row of it.
 _SCALARS: Final = {
     *("void", "boolean", "smallint", "integer", "bigint", "numeric", "real", "double precision", "date", "interval"),
     *("timestamp with time zone", "timestamp without time zone", "trigger", "event_trigger"),
 }
+# Show values of columns to whom row level security does not hold for.
+_STATISTICS: Final = {"pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_statistic", "pg_statistic_ext_data"}
 _DOES: Final = {"select": "read", "insert": "add", "update": "change", "delete": "delete", "truncate": "truncate"}
 
 Certainty = Literal["certain", "guarded", "mute", "undecided"]
 _CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "guarded", "mute", "undecided")
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """Where a path can be closed, and by which statements."""
-
-    kind: Literal[
-        "table", "role", "view", "copy", "rule", "function", "membership", "parent", "child", "key", "unknown"
-    ]
-    subject: str
-    target: int
-    fix: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class _Leak:
     verbs: frozenset[str]
     certainty: Certainty
     path: tuple[str, ...]
-    cuts: tuple[_Cut, ...]
+    cuts: tuple[Cut, ...]
 
 
 def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> list[Finding]:
@@ -75,7 +66,7 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
         closing: the statements that give the tables and the roles back what the migrations and Supabase give them.
     """
     search = _Search(model, tables, tuple(closing))
-    found: dict[_Cut, list[_Leak]] = {}
+    found: dict[Cut, list[_Leak]] = {}
     while True:
         leaks = sorted(
             (leak for leak in search.leaks() if leak.cuts and leak.cuts[0] not in found),
@@ -85,10 +76,10 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
             return [*(_finding(cut, paths) for cut, paths in found.items()), *search.ancestors()]
         cut = leaks[0].cuts[0]
         found[cut] = [leak for leak in leaks if leak.cuts[0] == cut and leak.certainty == leaks[0].certainty]
-        search.close(cut)
+        search.cuts.close(cut)
 
 
-def _finding(cut: _Cut, leaks: Sequence[_Leak]) -> Finding:
+def _finding(cut: Cut, leaks: Sequence[_Leak]) -> Finding:
     certainty = leaks[0].certainty
     actors = " and ".join(dict.fromkeys(leak.actor for leak in leaks))
     verbs = ", ".join(text for verb, text in _DOES.items() if any(verb in leak.verbs for leak in leaks))
@@ -112,34 +103,17 @@ class _Search:
     def __init__(self, model: Model, tables: Sequence[str], closing: tuple[str, ...]) -> None:
         self._model = model
         self._tables = tables
-        self._closing = closing
+        self.cuts = Cuts(model, tables, closing)
 
     def leaks(self) -> Iterator[_Leak]:
         """All paths of all roles, from each the shorter first."""
-        for name, role in self._actors():
+        for name, role in self.cuts.actors():
             for actor, memberships in self._model.becomes(role).items():
                 path = [f"member of {self._model.roles[m['roleid']]['name']}" for m in memberships]
-                cuts = [self._membership(m) for m in memberships[:1]]
+                cuts = [self.cuts.membership(m) for m in memberships[:1]]
                 yield from self._walk(name, actor, (name, *path), tuple(cuts))
 
-    def _actors(self) -> Iterator[tuple[str, int]]:
-        """The API's roles and their members, but for those that become service_role anyway, as the API itself does."""
-        for oid, role in self._model.roles.items():
-            becomes = {self._model.roles[each]["name"] for each in self._model.becomes(oid)}
-            if role["name"] in _OPEN_ROLES or (
-                becomes & {*_OPEN_ROLES} and "service_role" not in becomes and not role["superuser"]
-            ):
-                yield role["name"], oid
-
-    def _membership(self, membership: Document) -> _Cut:
-        group, member, grantor = (
-            self._model.roles[membership[key]]["quoted"] for key in ("roleid", "member", "grantor")
-        )
-        by = f" granted by {grantor}" if "set_option" in membership else ""
-        fix = f"revoke {group} from {member}{by} cascade"
-        return _Cut("membership", f"role {member}", membership["id"], (fix,))
-
-    def _walk(self, name: str, actor: int, path: tuple[str, ...], cuts: tuple[_Cut, ...]) -> Iterator[_Leak]:
+    def _walk(self, name: str, actor: int, path: tuple[str, ...], cuts: tuple[Cut, ...]) -> Iterator[_Leak]:
         pending = deque((step, path, cuts) for step in self._first(actor))
         seen = {step for step, *_ in pending}
         while pending:
@@ -169,7 +143,7 @@ class _Search:
             if found and model.executes(actor, function) and not function["returns"].endswith("trigger"):
                 yield _Step(oid, actor, actor)
 
-    def _relation(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, _Cut | None]]:
+    def _relation(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, Cut | None]]:
         model, relation = self._model, self._model.relations[step.object]
         name, owner = relation["name"], relation["owner"]
         owned_by = model.roles[owner]["name"] if owner in model.roles else "nobody"
@@ -179,26 +153,31 @@ class _Search:
                 verbs = VERBS
             yield from self._copies(step, relation)
             if verbs:
+                # what only tells of rows still writes all of them
+                certainty = "certain" if step.certainty == "mute" and verbs & WRITES else step.certainty
                 yield (
-                    (name, verbs, step.certainty),
+                    (name, verbs, certainty),
                     self._why(step.checked, relation),
-                    self._table(relation, actor, step),
+                    self.cuts.table(relation, actor, step.checked),
                 )
         for parent, constraint in () if relation["protected"] else relation["keys"] or []:
             if verbs := model.foreign(step.checked, relation) & step.verbs & {"update", "delete"}:
                 fix = f"alter table {parent} drop constraint {constraint}"
-                cut = _Cut("key", f"constraint {constraint} on {parent}", step.object, (fix,))
+                cut = Cut("key", f"constraint {constraint} on {parent}", step.object, (fix,))
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
+        if relation["copy"] and (verbs := model.foreign(step.checked, relation) & step.verbs & {"select"}):
+            label = f"{name}, which has rows and the columns of the table"
+            yield (self._tables[0], verbs, step.certainty), label, self.cuts.child(relation)
         if relation["kind"] in "vm":
             yield from self._query(step, relation, owned_by)
-        yield from self._writes(step, relation, owned_by)
+        yield from self._writes(step, relation, owned_by, actor)
         bare = [table.rpartition(".")[2].strip('"') for table in self._tables]
         options = str(relation["options"]) if relation["kind"] == "f" else ""
         if any(word in options for word in bare):
-            cut = _Cut("unknown", f"foreign table {name}", step.object)
+            cut = Cut("unknown", f"foreign table {name}", step.object)
             yield (self._tables[0], step.verbs, "undecided"), f"foreign table {name}", cut
 
-    def _copies(self, step: _Step, relation: Document) -> Iterator[tuple["_End", str, _Cut]]:
+    def _copies(self, step: _Step, relation: Document) -> Iterator[tuple["_End", str, Cut]]:
         """To where triggers and rules write what is written to a protected table, if anybody may read it there."""
         model, name = self._model, relation["name"]
         texts = [(f"rule {rule} on {name}", text) for rule, _, text in relation["rules"] or []]
@@ -208,25 +187,21 @@ class _Search:
         for label, text in texts:
             for target, mention in self._named(text):
                 copy = model.relations[target]
-                readers = [role for role, oid in self._actors() if "select" in model.foreign(oid, copy)]
-                if (
-                    mention.verbs & {"insert", "update"}
-                    and readers
-                    and not copy["protected"]
-                    and not copy["row_security"]
-                ):
-                    fix = f"alter table {copy['name']} enable row level security"
-                    cut = _Cut("child", f"table {copy['name']}", target, (fix,))
+                readers = [role for role, oid in self.cuts.actors() if "select" in model.foreign(oid, copy)]
+                if mention.verbs & {"insert", "update"} and readers and not copy["protected"]:
+                    cut = self.cuts.child(copy)
                     yield (name, frozenset({"select"}), step.certainty), f"{copy['name']}, written by {label}", cut
 
-    def _writes(self, step: _Step, relation: Document, owned_by: str) -> Iterator[tuple[_Step, str, _Cut | None]]:
+    def _writes(
+        self, step: _Step, relation: Document, owned_by: str, actor: int
+    ) -> Iterator[tuple[_Step, str, Cut | None]]:
         model, name, owner = self._model, relation["name"], relation["owner"]
         for rule, event, text in relation["rules"] or []:
             if event in step.verbs:
-                cut = _Cut("rule", f"rule {rule} on {name}", step.object, (f"drop rule {rule} on {name}",))
+                cut = Cut("rule", f"rule {rule} on {name}", step.object, (f"drop rule {rule} on {name}",))
                 for target, mention in self._named(text):
                     verbs = mention.verbs & model.verbs(owner, model.relations[target])
-                    if verbs and target != step.object and not mention.own:
+                    if verbs and target != step.object and not self._limited(actor, target, mention):
                         following = step.to(target, step.runs, owner, verbs, "certain")
                         yield following, f"rule {rule} on {name} with the rights of {owned_by}", cut
         if step.verbs & WRITES:
@@ -234,72 +209,133 @@ class _Search:
                 if function in model.functions:
                     following = step.to(function, step.runs, step.runs, frozenset(), "certain")
                     yield following, f"trigger {trigger} on {name}", None
+        for function in (relation["defaults"] or []) if "insert" in step.verbs else []:
+            if function in model.functions and model.executes(step.runs, model.functions[function]):
+                yield step.to(function, step.runs, step.runs, frozenset(), "certain"), f"a default of {name}", None
 
-    def _query(self, step: _Step, relation: Document, owned_by: str) -> Iterator["tuple[_Step, str, _Cut | None]"]:
+    def _query(self, step: _Step, relation: Document, owned_by: str) -> Iterator["tuple[_Step, str, Cut | None]"]:
         model, name = self._model, relation["name"]
         copied = relation["kind"] == "m"
         checked = step.runs if relation["invoker"] and not copied else relation["owner"]
         runs = relation["owner"] if copied else step.runs
         label, cut = f"view {name}", None
         if copied:
-            label, cut = f"materialized view {name}", self._revocation(relation, step.checked)
+            label, cut = f"materialized view {name}", self.cuts.revocation(relation, step.checked)
         elif not relation["invoker"]:
             fix = (f"alter view {name} set (security_invoker = true)",)
-            label, cut = f"view {name} with the rights of {owned_by}", _Cut("view", f"view {name}", step.object, fix)
+            label, cut = f"view {name} with the rights of {owned_by}", Cut("view", f"view {name}", step.object, fix)
         for target, mention in self._named(relation["text"], qualified=True):
             verbs = model.verbs(checked, model.relations[target]) & (step.verbs - WRITES if copied else step.verbs)
             # a condition limits what is seen through a view, not what is written to it
-            limited = verbs - {"insert", "update"} if mention.own else frozenset()
+            own = self._limited(step.runs, target, mention)
+            limited = verbs - {"insert", "update"} if own else frozenset()
             if verbs - limited:
                 certainty: Certainty = "mute" if bodies.counts_only(relation["text"]) else "certain"
                 yield step.to(target, runs, checked, verbs - limited, certainty), label, cut
             if limited and not relation["barrier"]:
                 yield step.to(target, runs, checked, limited, "guarded"), label, cut
-        for function in self._called(relation["text"], step.runs, any_schema=True):
-            yield step.to(function, step.runs, step.runs, frozenset(), "certain"), f"view {name}", None
+        for function in self._called(relation["text"], runs, any_schema=True):
+            if copied:
+                yield step.to(function, runs, runs, frozenset(), "certain"), label, cut
+            else:
+                yield step.to(function, runs, runs, frozenset(), "certain"), f"view {name}", None
 
-    def _function(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, _Cut | None]]:
+    def _function(self, step: _Step, actor: int) -> Iterator[tuple["_Step | _End", str, Cut | None]]:
         model, function = self._model, self._model.functions[step.object]
         name, text = function["name"], function["text"]
-        runs = function["owner"] if function["definer"] else step.runs
+        runs, label, cut = step.runs, f"function {name}", None
+        if function["definer"]:
+            runs = function["owner"]
+            label += f" with the rights of {model.roles[runs]['name']}"
+            cut = Cut("function", f"function {name}", step.object, (f"alter routine {name} security invoker",))
+        elif runs == actor:
+            yield from self._past_policies(function, label, actor)
+            for role in self._becomes(function, actor):
+                runs, cut = role, self.cuts.session(function, "role")
+                label = f"function {name}, which becomes {model.roles[role]['name']}"
         if runs == actor and not function["parsed"] and function["kind"] != "a":
             return  # what it does, the caller may do without it
-        label, cut = f"function {name}", None
-        if function["definer"]:
-            label += f" with the rights of {model.roles[runs]['name']}"
-            cut = _Cut("function", f"function {name}", step.object, (f"alter routine {name} security invoker",))
         silent = function["returns"] in _SCALARS and not function["set"] and not bodies.carries_rows(text)
-        for target, mention in self._named(text):
+        for target, mention in self._named(text, function=function):
             relation = model.relations[target]
             verbs = mention.verbs & model.verbs(runs, relation)
             if verbs and (function["parsed"] or model.uses(runs, relation["schema"])):
-                certainty: Certainty = "guarded" if mention.own else "certain"
+                certainty: Certainty = "guarded" if self._limited(actor, target, mention) else "certain"
                 if silent and not verbs & WRITES:
                     certainty = "mute"
                 yield step.to(target, runs, runs, verbs, certainty), label, cut
         aggregate = function["kind"] == "a"  # what runs in it needs no right of the caller's
         for other in self._called(text, None if aggregate else runs, any_schema=function["parsed"] or aggregate):
             if other != step.object:
-                certainty = "mute" if silent else "certain"
-                yield step.to(other, runs, runs, frozenset(), certainty), label, cut
-        if runs != actor and bodies.is_dynamic(text):
-            for relation in model.relations.values():
-                if relation["name"] in self._tables and (verbs := model.foreign(runs, relation)):
-                    yield (relation["name"], verbs, "undecided"), f"{label}, which runs SQL that it puts together", cut
+                loud = not silent or bodies.carries_rows(model.functions[other]["text"])
+                yield step.to(other, runs, runs, frozenset(), "certain" if loud else "mute"), label, cut
+        if runs != actor and not function["extension"]:
+            yield from self._undecided(text, runs, label, cut)
+
+    def _undecided(self, text: str, runs: int, label: str, cut: Cut | None) -> Iterator[tuple["_End", str, Cut | None]]:
+        """What a function does that no text says."""
+        statistics = any(mention.name in _STATISTICS for mention in bodies.mentions(text))
+        if statistics or bodies.is_dynamic(text):
+            does = "which reads statistics of their values" if statistics else "which runs SQL that it puts together"
+            for relation in self._model.relations.values():
+                if relation["name"] in self._tables and (verbs := self._model.foreign(runs, relation)):
+                    yield (relation["name"], verbs, "undecided"), f"{label}, {does}", cut
+
+    def _past_policies(self, function: Document, label: str, actor: int) -> Iterator[tuple["_End", str, Cut]]:
+        """How a function with the caller's rights gets past the policies: it sets who is calling, or precedes them."""
+        text, read = function["text"], frozenset({"select"})
+        changes = {setting for setting, value in bodies.becomes(text) if setting != "role" or not value}
+        reads = any(self._named(text)) or any(self._called(text, actor, any_schema=True)) or bodies.is_dynamic(text)
+        if changes and reads:
+            certainty: Certainty = "certain" if "identity" in changes else "undecided"
+            label = f"{label}, which sets who is calling"
+            yield (self._tables[0], read, certainty), label, self.cuts.session(function, "request")
+        if function["leakproof"] and bodies.carries_rows(text):
+            cut = Cut("leak", f"function {function['name']}", function["oid"], (f"alter {label} not leakproof",))
+            yield (self._tables[0], read, "certain"), f"{label}, which is leakproof and so precedes the policies", cut
+
+    def _becomes(self, function: Document, actor: int) -> Iterator[int]:
+        """The roles that a function sets and whoever logs in may."""
+        model = self._model
+        login = next((oid for oid, role in model.roles.items() if role["name"] == "authenticator"), actor)
+        roles = {model.roles[oid]["name"]: oid for oid in (*model.becomes(login), *model.becomes(actor))}
+        chosen = [value for setting, value in bodies.becomes(function["text"]) if setting == "role"]
+        for name in ((function["settings"] or {}).get("role", "").strip("'\""), *chosen):
+            if name in roles:
+                yield roles[name]
+
+    def _limited(self, actor: int, target: int, mention: bodies.Mention) -> bool:
+        """Whether the condition beside a mention leaves the caller's rows only, or asks what the caller cannot set."""
+        relation = self._model.relations[target]
+        renames = not relation["protected"] and re.search(
+            r"\bas \"?(user_id|id)\b", str(relation["text"]), re.IGNORECASE
+        )
+        limits = relation["protected"] or relation["kind"] in "vm"
+        return mention.own and limits and not renames and self._model.stand(actor, mention.asks)
 
     def ancestors(self) -> Iterator[Finding]:
         """The tables through which rows of the protected ones are read, once there is a right on them."""
         for relation in self._model.relations.values():
             if relation["protected"] and relation["above"] and relation["name"] not in {*self._tables, "auth.users"}:
-                cut = self._table(relation, None, _Step(relation["oid"], relation["owner"], relation["owner"]))
+                cut = self.cuts.table(relation, None, relation["owner"])
                 message = "is a parent of a protected table: a right on it is one on the rows of all users"
                 yield Finding("reach", "warning", cut.subject, message, "", cut.fix)
 
-    def _named(self, text: str, *, qualified: bool = False) -> Iterator[tuple[int, bodies.Mention]]:
+    def _named(
+        self, text: str, *, qualified: bool = False, function: Document | None = None
+    ) -> Iterator[tuple[int, bodies.Mention]]:
         """The relations that a text mentions."""
-        for mention in bodies.mentions(text):
-            for oid in self._model.relations_named.get(mention.name, []):
-                schema = self._model.schemas[self._model.relations[oid]["schema"]]["name"]
+        path = ((function or {}).get("settings") or {}).get("search_path")
+        searched = [each.strip(' "') for each in path.split(",")] if path is not None else None
+        for mention in bodies.mentions(text, tuple((function or {}).get("parameters") or ())):
+            found = {
+                self._model.schemas[self._model.relations[oid]["schema"]]["name"]: oid
+                for oid in self._model.relations_named.get(mention.name, [])
+            }
+            if not mention.schema and searched is not None:
+                found = {schema: found[schema] for schema in searched if schema in found}
+                found = dict(list(found.items())[:1])
+            for schema, oid in found.items():
                 if mention.schema == schema or (not mention.schema and not qualified):
                     yield oid, mention
 
@@ -322,77 +358,6 @@ class _Search:
         if self._model.is_exempt(role, relation):
             return f"{name}, whose row level security does not apply to {self._model.roles[role]['name']}"
         return f"{name}, whose policies or rights let it through"
-
-    def _revocation(self, relation: Document, role: int) -> _Cut:
-        """Of all rights that the API's roles and their members have on a relation."""
-        model, name = self._model, relation["name"]
-        subject = f"{'materialized view' if relation['kind'] == 'm' else 'table'} {name}"
-        open_to = {held for _, actor in self._actors() for held in model.holds(actor)} - {relation["owner"]}
-        rights = [each for key in ("rights", "column_rights") for each in relation[key] or []]
-        granted = sorted(open_to & {each[0] for each in rights})
-        if not granted:
-            for other, memberships in model.becomes(role).items():
-                if memberships and model.roles[other]["name"] in {"pg_read_all_data", "pg_write_all_data"}:
-                    return self._membership(memberships[0])
-            return _Cut("copy", subject, relation["oid"])
-        # the owner's "revoke" leaves what others have granted, but not without their right to
-        others = {each[2] for each in rights if each[0] in granted} - {relation["owner"]}
-        fix = [f"revoke grant option for all on table {name} from {self._quoted(other)} cascade" for other in others]
-        grantees = ", ".join(self._quoted(each) for each in granted)
-        return _Cut("copy", subject, relation["oid"], (*fix, f"revoke all on table {name} from {grantees} cascade"))
-
-    def _quoted(self, role: int) -> str:
-        return str(self._model.roles[role]["quoted"]) if role else "public"
-
-    def _table(self, relation: Document, actor: int | None, step: _Step) -> _Cut:
-        name, oid, by = relation["name"], relation["oid"], self._model.roles[step.checked]
-        if step.checked == actor and by["bypasses"] and relation["row_security"] and by["name"] not in _OPEN_ROLES:
-            return _Cut("role", f"role {by['quoted']}", actor, (f"alter role {by['quoted']} nobypassrls",))
-        if name == "auth.users":
-            return self._revocation(relation, step.checked)
-        if name in self._tables:
-            return _Cut("table", f"table {name}", oid, self._closing)
-        if relation["above"]:
-            statement = (
-                "alter table {0} detach partition {1}" if relation["kind"] == "p" else "alter table {1} no inherit {0}"
-            )
-            children = (r["name"] for r in self._model.relations.values() if r["above"] and oid in (r["parents"] or []))
-            return _Cut("parent", f"table {name}", oid, tuple(statement.format(name, child) for child in children))
-        fix = f"alter table {name} enable row level security"
-        if relation["row_security"]:
-            fix = f"revoke all on table {name} from public, anon, authenticated cascade"
-        return _Cut("child", f"table {name}", oid, (fix,))
-
-    def close(self, cut: _Cut) -> None:
-        """Change the model as the fix of a cut changes the database."""
-        model = self._model
-        relation = model.relations.get(cut.target, {})
-        match cut.kind:
-            case "table":
-                relation |= {"row_security": True, "forced": True, "policies": [], "owner": -1}
-                open_roles = {0, *(oid for oid, role in model.roles.items() if role["name"] in _OPEN_ROLES)}
-                for oid in open_roles - {0}:
-                    model.roles[oid] |= {"superuser": False, "bypasses": False}
-                relation["rights"] = [right for right in relation["rights"] if right[0] not in open_roles]
-            case "role":
-                model.roles[cut.target]["bypasses"] = False
-            case "parent":
-                relation["protected"] = False
-            case "child":
-                relation |= {"row_security": True, "forced": True, "policies": []}
-            case "view":
-                relation["invoker"] = True
-            case "copy":
-                relation |= {"rights": [], "column_rights": []}
-            case "rule":
-                relation["rules"] = [rule for rule in relation["rules"] if f"rule {rule[0]} on" not in cut.subject]
-            case "key":
-                relation["keys"] = []
-            case "function":
-                model.functions[cut.target]["definer"] = False
-            case "membership":
-                model.memberships = [m for m in model.memberships if m["id"] != cut.target]
-                model.changed()
 
 
 _End = tuple[str, frozenset[str], Certainty]

@@ -8,7 +8,7 @@
 with recursive schemas as (
     select *
     from pg_namespace
-    where nspname not in ('pg_catalog', 'information_schema') and nspname !~ '^pg_(toast|temp)'
+    where nspname !~ '^pg_(toast|temp)'
 ),
 
 -- whoever reaches an ancestor or a descendant of a protected table, reaches rows of it
@@ -25,6 +25,15 @@ kin as (
         case when k.up then i.inhparent else i.inhrelid end as oid, k.up
     from pg_inherits as i
     inner join kin as k on k.oid = case when k.up then i.inhrelid else i.inhparent end
+),
+
+original as (
+    select array_agg(format('%s %s', a.attname, a.atttypid)) as columns
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
+    where current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
+    group by c.oid
 ),
 
 keys as (
@@ -128,8 +137,36 @@ select
                 )
             from pg_policy as p
             where p.polrelid = c.oid
-                and (c.oid in (select k.oid from kin as k) or c.oid in (select k.confrelid from keys as k))
         ),
+        -- the functions that an insert calls
+        'defaults', (
+            select jsonb_agg(distinct d.refobjid::bigint)
+            from pg_depend as d
+            left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid
+            left join pg_constraint as k on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
+            where d.refclassid = 'pg_proc'::regclass and c.oid in (a.adrelid, k.conrelid)
+        ),
+        -- what has all columns of a protected table, and rows or at least pages and no constraint, is taken for a copy
+        'copy', case
+            when c.relkind = 'r' and c.oid not in (select k.oid from kin as k)
+                and exists (
+                    select from original as o
+                    where o.columns <@ array(
+                        select format('%s %s', a.attname, a.atttypid) from pg_attribute as a
+                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                    )
+                )
+                -- the size is read under a lock: of such a table only
+                then pg_relation_size(c.oid) > 0
+                    and (
+                        pg_stat_get_live_tuples(c.oid) > 0
+                        or not exists (
+                            select from pg_attribute as a
+                            where a.attrelid = c.oid and a.attnum > 0 and a.attnotnull
+                        )
+                    )
+            else false
+        end,
         'parents', (select jsonb_agg(i.inhparent::bigint) from pg_inherits as i where i.inhrelid = c.oid),
         'keys', (
             select jsonb_agg(jsonb_build_array(k.conrelid::regclass, format('%I', k.conname)))
@@ -139,7 +176,7 @@ select
     ) as document
 from pg_class as c
 inner join schemas as n on c.relnamespace = n.oid
-where c.relkind in ('r', 'p', 'v', 'm', 'f')
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384 -- the first that is not PostgreSQL's own
 union all
 select
     'function' as kind,
@@ -155,23 +192,40 @@ select
                     cross join jsonb_each_text(to_jsonb(a)) as f
                     where a.aggfnoid = p.oid and f.key ~ 'fn$' and f.value != '-'
                 )
-            else coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+            else coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) || case l.lanname when 'internal' then '()' else '' end
         end, 'returns', p.prorettype::regtype, 'set', p.proretset,
         'users', (
             select jsonb_agg(distinct a.grantee::bigint)
             from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
         ),
+        'settings', (
+            select jsonb_object_agg(split_part(c.setting, '=', 1), substr(c.setting, strpos(c.setting, '=') + 1))
+            from unnest(p.proconfig) as c (setting)
+        ),
+        'parameters', (
+            select jsonb_agg(a.name)
+            from unnest(p.proargnames, p.proargmodes) as a (name, mode)
+            where coalesce(a.mode, 'i') in ('i', 'b', 'v')
+        ), 'extension', exists (
+            select from pg_depend as d
+            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+        ), 'leakproof', p.proleakproof, 'operators',
+        (select jsonb_agg(distinct o.oprname) from pg_operator as o where o.oprcode = p.oid),
+        'triggers', (
+            select jsonb_agg(jsonb_build_array(t.tgrelid::regclass, format('%I', t.tgname)))
+            from pg_trigger as t
+            where t.tgfoid = p.oid and not t.tgisinternal
+        ),
         -- what an operator, a cast, a default or a policy calls needs no usage on its schema
         'referenced', exists (
             select from pg_depend as d
-            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid and d.classid != 'pg_trigger'::regclass
+            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
+                and (d.classid, d.objid) not in (
+                    select 'pg_trigger'::regclass, t.oid from pg_trigger as t where t.tgfoid = p.oid
+                )
         )
     ) as document
 from pg_proc as p
 inner join schemas as n on p.pronamespace = n.oid
 inner join pg_language as l on p.prolang = l.oid
-where (l.lanname not in ('c', 'internal') or p.prokind = 'a')
-    and not exists (
-        select from pg_depend as d
-        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-    )
+where p.oid >= 16384 and (l.lanname != 'c' or p.prokind = 'a')

@@ -2,9 +2,10 @@
 
 import pytest
 
-from edge_api.verify.bodies import counts_only, is_dynamic, mentions
+from edge_api.verify.bodies import becomes, counts_only, is_dynamic, mentions
+from edge_api.verify.conditions import conjuncts, passes
 from edge_api.verify.findings import printable, runnable
-from edge_api.verify.policies import conjuncts, passes
+from edge_api.verify.tokens import flat, parse
 
 OWN = "(user_id = ( SELECT auth.uid() AS uid))"
 
@@ -47,8 +48,11 @@ FROM = "select * from public.user_accounts"
         (f"{FROM} where user_id = auth.uid() or true", {"select"}, False),
         (f"{FROM} where (user_id = auth.uid()) is not null", {"select"}, False),
         (f"{FROM} where not user_id = auth.uid()", {"select"}, False),
-        (f"{FROM} where exists (select from team where user_id = auth.uid())", {"select"}, False),
-        (f"{FROM} as ua join team as t on t.id = ua.id where t.user_id = auth.uid()", {"select"}, False),
+        (f"{FROM} where exists (select from public.user_accounts as ua where user_id = auth.uid())", {"select"}, False),
+        (f"{FROM} as ua left join team as t on ua.user_id = auth.uid()", {"select"}, False),
+        (f"{FROM} where case when user_id = auth.uid() then false else true end", {"select"}, False),
+        (f"{FROM} where 'and user_id = auth.uid()' <> ''", {"select"}, False),
+        (f"{FROM} where user_id = any (array[auth.uid()] || others)", {"select"}, False),
         (f"{FROM} where user_id = owner", {"select"}, False),
         (f"declare me uuid := auth.uid(); begin return query {FROM} where user_id = me; end", {"select"}, True),
         (
@@ -65,8 +69,44 @@ FROM = "select * from public.user_accounts"
     ],
 )
 def test_what_a_text_does_with_a_table(text: str, verbs: set[str], own: bool) -> None:
-    (mention,) = (found for found in mentions(text) if found.name == "user_accounts")
+    mention = next(found for found in mentions(text) if found.name == "user_accounts")
     assert (mention.schema, set(mention.verbs), mention.own) == ("public", verbs, own)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (f"{FROM} where exists (select from team where user_id = auth.uid())", {("table", "", "team")}),
+        (f"{FROM} as ua join team as t on t.id = ua.id where t.user_id = auth.uid()", {("table", "", "team")}),
+        (f"{FROM} where public.is_admin()", {("function", "public", "is_admin")}),
+        (f"if not public.is_admin() then raise 'no'; end if; {FROM}", {("function", "public", "is_admin")}),
+        (f"{FROM} where user_id = auth.uid()", set()),
+    ],
+)
+def test_what_a_condition_asks_for_others_rows(text: str, asked: set[tuple[str, str, str]]) -> None:
+    mention = next(found for found in mentions(text) if found.name == "user_accounts")
+    assert (mention.own, set(mention.asks)) == (True, asked)
+
+
+def test_comments_texts_and_quoted_names_are_told_apart() -> None:
+    text = """select '--', /* a /* b */ c */ "Odd ""name", U&"d\\0061t\\0061", E'it\\'s' -- end"""
+    assert list(flat(parse(text))) == ["select", "'--", ",", '"Odd "name"', ",", "data", ",", "'it's"]
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("begin set local role service_role; end", [("role", "service_role")]),
+        ("select set_config('ROLE', who, true)", [("role", "")]),
+        ("select set_config(setting, value, true)", [("unknown", "")]),
+        ("select set_config('request.jwt.claims', claims, true)", [("identity", "")]),
+        ("begin set local request.jwt.claim.sub = 'x'; end", [("identity", "")]),
+        ("update public.todos set role = 'x'", []),
+        ("select set_config('app.tenant', 'x', true)", []),
+    ],
+)
+def test_who_is_calling_is_seen_to_change(text: str, changes: list[tuple[str, str]]) -> None:
+    assert list(becomes(text)) == changes
 
 
 @pytest.mark.parametrize(

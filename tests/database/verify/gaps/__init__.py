@@ -5,7 +5,10 @@ from typing import Final
 
 from tests.database.verify.gap import Gap
 from tests.database.verify.gaps import (
+    blocks,
     combinations,
+    conditions,
+    disguises,
     functions,
     harmless,
     policies,
@@ -26,6 +29,9 @@ KINDS: Final[Mapping[str, Mapping[str, Gap]]] = {
     "structure": structure.GAPS,
     "roles": roles.GAPS,
     "surroundings": surroundings.GAPS,
+    "conditions": conditions.GAPS,
+    "blocks": blocks.GAPS,
+    "disguises": disguises.GAPS,
     "combinations": combinations.GAPS,
     "harmless": harmless.GAPS,
 }

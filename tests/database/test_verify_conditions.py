@@ -1,0 +1,116 @@
+"""Which conditions `edge-api verify` takes for a limit to the caller's rows, and which it does not."""
+
+from typing import Final
+
+import pytest
+
+from edge_api.verify.bodies import mentions
+
+_TABLE: Final = "public.user_accounts"
+_FROM: Final = f"select * from {_TABLE}"
+_THEIRS: Final = f"{_FROM} where user_id = owner; end"
+_ACCOUNT: Final = f"{_FROM} where id = account; end"
+_DENY: Final = "then raise exception 'x'; end if;"
+_MINE: Final = "user_id = auth.uid()"
+_LIMITED: Final = (
+    f"{_FROM} where ({_MINE}) is true",
+    f"{_FROM} where ({_MINE}) = true",
+    f"{_FROM} where {_MINE} limit 1",
+    f"{_FROM} where {_MINE} for update",
+    f"{_FROM} ua where ua.{_MINE} group by ua.id having true",
+    f"{_FROM} where user_id = (select auth.uid() limit 1)",
+    f"{_FROM} join (select auth.uid() as user_id) as me using (user_id)",
+    f"{_FROM} where auth.uid() is not null and auth.uid() = user_id and created_at between now() and now()",
+    f"{_FROM} where user_id::text = auth.uid()::text",
+    f"{_FROM} ua where ua.id = any (select accounts_private.active_account_ids())",
+    f"begin if (owner = auth.uid()) is not true {_DENY} {_THEIRS}",
+    f"begin if coalesce(owner <> auth.uid(), true) {_DENY} {_THEIRS}",
+    f"begin if not coalesce(owner = auth.uid(), false) {_DENY} {_THEIRS}",
+    f"begin if auth.uid() is null {_DENY} if owner != auth.uid() {_DENY} {_THEIRS}",
+    f"declare c uuid; begin c := auth.uid(); if c is null {_DENY} if owner != c {_DENY} {_THEIRS}",
+    f"begin if auth.uid() is null or auth.uid() != owner {_DENY} {_THEIRS}",
+    f"begin for r in {_FROM} where {_MINE} loop update {_TABLE} set account_name = 'x' where id = r.id; end loop; end",
+)
+_UNLIMITED: Final = (
+    f"{_FROM} where {_MINE} is null",
+    f"{_FROM} where {_MINE} is distinct from true",
+    f"{_FROM} where not ({_MINE})",
+    f"{_FROM} where ({_MINE}) is unknown",
+    f"{_FROM} ua where ua.{_MINE} or exists (select 1)",
+    f"{_FROM} where coalesce({_MINE}, true)",
+    f"{_FROM} where nullif({_MINE}, true)",
+    f"{_FROM} where ({_MINE}) >= false",
+    f"{_FROM} where {_MINE} - 1",
+    f"{_FROM} where {_MINE} || ''",
+    f"{_FROM} where user_id = (auth.uid(), owner)",
+    f"{_FROM} where user_id = all (array[auth.uid()])",
+    f"{_FROM} where exists ({_FROM} x where x.{_MINE} and user_accounts.is_active)",
+    f"{_FROM} a, {_TABLE} b where a.{_MINE}",
+    f"{_FROM} a join {_TABLE} b on true and a.{_MINE}",
+    f"{_FROM} a left join public.t b on b.id = a.id where b.{_MINE} or b.id is null",
+    f"{_FROM} a where a.id in (select account_id from public.t where t.user_id <> auth.uid())",
+    f"{_FROM} a where a.id = (select b.id from public.t b where b.x = auth.uid() union select a.id)",
+    f"{_FROM} where user_id = case when true then user_id else auth.uid() end",
+    f"with x as (select auth.uid() as user_id) {_FROM}",
+    f"with x as (select auth.uid() as id) {_FROM} left join x on x.id = user_id",
+    f"with x as (select user_id from {_TABLE}) {_FROM} join x using (user_id)",
+    f"{_FROM} natural left join (select auth.uid() as user_id) as me",
+    f"{_FROM} left join (select auth.uid() as user_id) as me using (user_id)",
+    f"{_FROM} full join (select auth.uid() as user_id) as me using (user_id)",
+    f"{_FROM} where user_id in (select coalesce(owner, auth.uid()))",
+    f"{_FROM} where user_id in (values (auth.uid()), (owner))",
+    f"{_FROM} where user_id = any (select auth.uid() union all select owner)",
+    f"{_FROM} where user_id::text like auth.uid()::text || '%'",
+    f"{_FROM} where {_MINE} collate x",
+    f"{_FROM} order by {_MINE}",
+    f"{_FROM} limit (select 1 where {_MINE})",
+    f"select *, (select 1 where {_MINE}) from {_TABLE}",
+    f"select * from ({_FROM} offset 0) s left join public.t on s.{_MINE}",
+    f"select * from (select auth.uid() as user_id, account_name from {_TABLE}) s where s.{_MINE}",
+    f"select * from (select *, auth.uid() from {_TABLE}) as s(a,b,c,d,e,f,user_id) where s.{_MINE}",
+    f"select s.* from (select user_id from {_TABLE} union all select user_id from {_TABLE}) s",
+    f"declare c uuid := auth.uid(); begin perform f(c); c := owner; {_FROM} where user_id = c; end",
+    f"declare c uuid := auth.uid(); begin select owner into strict c; {_FROM} where user_id = c; end",
+    f"declare c uuid := auth.uid(); begin fetch cur into c; {_FROM} where user_id = c; end",
+    f"declare c uuid := auth.uid(); begin execute 'select 1' into c; {_FROM} where user_id = c; end",
+    f"declare c uuid := auth.uid(); begin foreach c in array list loop {_FROM} where user_id = c; end loop; end",
+    f"declare c uuid default auth.uid(); begin call public.other(c); {_FROM} where user_id = c; end",
+    f"declare c uuid default auth.uid(); begin if x then c = owner; end if; {_FROM} where user_id = c; end",
+    f"begin if owner = auth.uid() or is_admin then {_THEIRS} if; end",
+    f"begin if owner is distinct from auth.uid() and x {_DENY} {_THEIRS}",
+    f"begin if not (owner is not distinct from auth.uid() or true) {_DENY} {_THEIRS}",
+    f"begin while owner is distinct from auth.uid() loop exit; end loop; {_THEIRS}",
+    f"begin assert owner = auth.uid(); {_THEIRS}",
+    f"begin case when owner = auth.uid() then null; else null; end case; {_THEIRS}",
+    f"begin if owner is distinct from auth.uid() then null; end if; {_THEIRS}",
+    f"begin if owner is distinct from auth.uid() then return query {_FROM}; end if; end",
+    f"begin if owner is distinct from auth.uid() then perform 1; else raise exception 'x'; end if; {_THEIRS}",
+    f"begin if not found {_DENY} {_FROM}; end",
+    f"begin perform 1 from {_TABLE} where {_MINE}; if not found {_DENY} {_ACCOUNT}",
+    f"begin if exists (select from {_TABLE} where id = account or {_MINE}) then {_ACCOUNT} if; end",
+    f"begin if exists (select from {_TABLE} where {_MINE}) and account is not null then {_ACCOUNT} if; end",
+    f"begin if (select count(*) from {_TABLE} where id = account and {_MINE}) >= 0 then {_ACCOUNT} if; end",
+    f"insert into {_TABLE} (account_name, user_id) values (auth.uid()::text, owner)",
+    f"insert into {_TABLE} (user_id) select owner where owner <> auth.uid()",
+    f"insert into {_TABLE} (user_id) values (auth.uid()) on conflict (account_name) do update set account_name = 'x'",
+    f"insert into {_TABLE} (user_id) values (auth.uid()) on conflict (user_id) do update set user_id = owner",
+    f"update {_TABLE} set (user_id, is_active) = (owner, true) where {_MINE}",
+    f"delete from {_TABLE} using public.t where t.{_MINE}",
+    f"update {_TABLE} ua set is_active = false from public.t where t.{_MINE} and t.x = ua.is_active",
+    f"update {_TABLE} set account_name = 'x' where id in (select id from {_TABLE} where user_id <> auth.uid())",
+)
+
+
+def _limited(text: str) -> set[bool]:
+    found = mentions(text, ("owner", "account"))
+    return {mention.own for mention in found if (mention.schema, mention.name) == ("public", "user_accounts")}
+
+
+@pytest.mark.parametrize("text", _LIMITED)
+def test_what_limits_to_the_rows_of_the_caller(text: str) -> None:
+    assert _limited(text) == {True}
+
+
+@pytest.mark.parametrize("text", _UNLIMITED)
+def test_what_does_not_limit_to_the_rows_of_the_caller(text: str) -> None:
+    assert False in _limited(text)
