@@ -45,8 +45,8 @@ def claims_of(token: str) -> dict[str, Any]:
 
 def authenticate(request: Request) -> User:
     """The user whose access token the request carries; raises ApiError."""
-    authorization = request.headers.getlist("authorization")
-    scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
+    authorization = [value for name, value in request.scope["headers"] if name == b"authorization"]
+    scheme, _, token = authorization[0].decode("latin-1").partition(" ") if len(authorization) == 1 else ("", "", "")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise ApiError(Kind.MISSING_TOKEN)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.stdlib import get_logger
 
 from edge_api.errors import ApiError, Kind
-from edge_api.problems import log_fields, problem_response, request_id_of
+from edge_api.problems import log_fields, problem_response
 from edge_api.routing import method_not_allowed
 
 logger = get_logger(__name__)
@@ -28,7 +28,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        since, status, request_id = time.perf_counter(), 0, request_id_of(scope)
+        since, status, fields = time.perf_counter(), 0, log_fields(scope)
 
         async def send_noting_status(message: Message) -> None:
             nonlocal status
@@ -39,18 +39,17 @@ class RequestMiddleware:
         try:
             await self.app(scope, receive, send_noting_status)
         except Exception as error:
-            logger.error("crash", request_id=request_id, exc_info=error)
+            logger.error("crash", **fields, exc_info=error)
             if not status:  # else the server ends the connection in the middle of the response
                 await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
         finally:
             logger.info(
                 "request",
-                request_id=request_id,
                 method=scope["method"],
                 route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
                 status=status,
                 duration_ms=round((time.perf_counter() - since) * 1000, 1),
-                **log_fields(scope),
+                **fields,
             )
 
 

@@ -10,13 +10,12 @@ from typing import Annotated, Any, Final, Literal, cast
 from fastapi import Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, create_model
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from edge_api.errors import ApiError, InvalidField, Kind
 
 MEDIA_TYPE: Final = "application/problem+json"
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{8,128}")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.-]{8,128}")
 _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110; in Python from 3.13 on
 
 
@@ -31,21 +30,19 @@ class Problem(BaseModel):
     request_id: Annotated[str, Field(description="Also in the header `X-Request-ID`; quote it when asking for help.")]
 
 
+def log_fields(scope: Scope) -> dict[str, Any]:
+    """What the log line of a request says besides what each has: its id at first. Add to it."""
+    fields: dict[str, Any] | None = scope.get("edge_api.log")
+    if fields is None:
+        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = sent.decode() if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
+        fields = scope["edge_api.log"] = {"request_id": request_id}
+    return fields
+
+
 def request_id_of(scope: Scope) -> str:
     """The id of a request: the client's own if it sent a well-formed one, else a new one."""
-    request_id: str | None = scope.get("edge_api.request_id")
-    if request_id is None:
-        request_id = Headers(scope=scope).get("x-request-id", "")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = f"{random.getrandbits(128):032x}"
-        scope["edge_api.request_id"] = request_id
-    return request_id
-
-
-def log_fields(scope: Scope) -> dict[str, Any]:
-    """What the log line of a request says besides what each has; add to it."""
-    fields: dict[str, Any] = scope.setdefault("edge_api.log", {})
-    return fields
+    return str(log_fields(scope)["request_id"])
 
 
 def response_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
