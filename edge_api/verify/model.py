@@ -182,7 +182,7 @@ def read(connection: psycopg.Connection) -> Model:
                 model.roles[document["oid"]] = document
             case "membership":
                 numbers = {key: int(document[key]) for key in ("roleid", "member", "grantor")}
-                model.memberships.append({**document, **numbers, "id": len(model.memberships)})
+                model.memberships.append(document | numbers)
             case "schema":
                 model.schemas[document["oid"]] = document
             case "relation":
