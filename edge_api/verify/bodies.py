@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from edge_api.verify.blocks import SEPARATORS, pieces, variables, walk
+from edge_api.verify.blocks import SEPARATORS, pieces, times_given, walk
 from edge_api.verify.conditions import OWNERS, Asked, Limit, Scope, scope
 from edge_api.verify.expressions import is_caller
 from edge_api.verify.queries import Query, Source, nested, read
@@ -41,8 +41,8 @@ def mentions(text: str, parameters: tuple[str, ...] = ()) -> tuple[Mention, ...]
     """The relations that a text names where SQL expects one; parameters are names that are no columns."""
     tokens = parse(text)
     parts = list(pieces(tokens))
-    callers, given = variables(parts)
-    known = {name: Limit() for name in parameters if name not in OWNERS} | {name: Limit("own") for name in callers}
+    given = times_given(parts)
+    known = {name: Limit() for name in parameters if name not in OWNERS}
     found: list[Mention] = []
     for each in (parts, *(list(pieces(group)) for group in groups(tokens) if ";" in group)):
         for piece, now, gate in walk(each, known, given):
