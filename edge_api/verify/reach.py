@@ -26,7 +26,14 @@ _STATISTICS: Final = {"pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_stat
 _DOES: Final = {"select": "read", "insert": "add", "update": "change", "delete": "delete", "truncate": "truncate"}
 
 Certainty = Literal["certain", "guarded", "mute", "undecided"]
-_CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "guarded", "mute", "undecided")
+# What is said of each, the gravest first: {0} are the actors, {1} what they do, {2} is the table.
+_MESSAGES: Final[dict[Certainty, str]] = {
+    "certain": "{0} can {1} rows of other users in {2}",
+    "guarded": "only its own condition keeps {0} from rows of other users in {2}",
+    "mute": "{0} can learn about rows of other users in {2}, though not read them",
+    "undecided": "it cannot be decided whether {0} can reach rows of other users in {2}",
+}
+_CERTAINTIES: Final = tuple(_MESSAGES)
 
 
 @dataclass(frozen=True)
@@ -85,15 +92,8 @@ def _finding(cut: Cut, leaks: Sequence[_Leak]) -> Finding:
     certainty = leaks[0].certainty
     actors = " and ".join(dict.fromkeys(leak.actor for leak in leaks))
     verbs = ", ".join(text for verb, text in _DOES.items() if any(verb in leak.verbs for leak in leaks))
-    path = " > ".join(leaks[0].path)
-    message = f"{actors} can {verbs} rows of other users in {leaks[0].table}: {path}"
+    message = f"{_MESSAGES[certainty].format(actors, verbs, leaks[0].table)}: {' > '.join(leaks[0].path)}"
     advice, fix = "", cut.fix
-    if certainty == "guarded":
-        message = f"only its own condition keeps {actors} from rows of other users in {leaks[0].table}: {path}"
-    elif certainty == "mute":
-        message = f"{actors} can learn about rows of other users in {leaks[0].table}, though not read them: {path}"
-    elif certainty == "undecided":
-        message = f"it cannot be decided whether {actors} can reach rows of other users in {leaks[0].table}: {path}"
     if certainty in {"mute", "undecided"} or (certainty == "guarded" and cut.subject.startswith("function ")):
         advice, fix = f"read it and decide; if it can do without: {'; '.join(cut.fix) or 'drop it'}", ()
     elif not fix:
