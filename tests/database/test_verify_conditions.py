@@ -29,7 +29,7 @@ _LIMITED: Final = (
     f"begin if auth.uid() is null {_DENY} if owner != auth.uid() {_DENY} {_THEIRS}",
     f"declare c uuid; begin c := auth.uid(); if c is null {_DENY} if owner != c {_DENY} {_THEIRS}",
     f"begin if auth.uid() is null or auth.uid() != owner {_DENY} {_THEIRS}",
-    f"declare r record; begin for r in {_FROM} where {_MINE} loop update {_TABLE} set account_name = 'x' where id = r.id; end loop; end",
+    f"declare r record; begin for r in {_FROM} where {_MINE} loop {_FROM} where id = r.id; end loop; end",
 )
 _UNLIMITED: Final = (
     f"{_FROM} where {_MINE} is null",
