@@ -40,42 +40,41 @@ def pieces(tokens: Tokens) -> Iterator[Piece]:
     yield before, piece
 
 
-def variables(parts: Sequence[Piece]) -> tuple[frozenset[str], Counter[str]]:
-    """The variables that are who is calling, and how often each variable gets a value."""
+def times_given(parts: Sequence[Piece]) -> Counter[str]:
+    """How many values each variable can have; what is declared nowhere, such as a parameter, has one to begin with."""
     declared: Counter[str] = Counter()
-    values: dict[str, list[list[Token]]] = {}
+    values: Counter[str] = Counter()
     in_declarations = False
-    for before, whole in parts:
-        in_declarations = in_declarations and before not in {"begin", "loop", "then", "else"}
-        at = whole.index("declare") + 1 if "declare" in whole else 0
-        in_declarations, piece = in_declarations or bool(at), whole[at:]
-        at = next((n for n, word in enumerate(piece) if word in {":=", "=", "default"}), len(piece))
-        if in_declarations and piece and is_name(piece[0]):
-            declared[str(piece[0])] += 1
-            if at < len(piece):
-                values.setdefault(str(piece[0]), []).append(piece[at + 1 :])
-        elif at in {1, 3} and piece[at:] and (at == 1 or piece[1] == "."):
-            for name in {str(piece[0]), str(piece[at - 1])}:
-                values.setdefault(name, []).append(piece[at + 1 :])
-        for name, value in _given(piece):
-            values.setdefault(name, []).append(value)
-    callers = {name for name, each in values.items() if len(each) == declared[name] == 1 and is_caller(each[0])}
-    return frozenset(callers), Counter({name: max(len(each), declared[name]) for name, each in values.items()})
+    for before, piece in parts:
+        in_declarations = "declare" in piece or (in_declarations and before not in {"begin", "loop", "then", "else"})
+        first = _undeclared(piece)[:1]
+        if in_declarations and first and is_name(first[0]):
+            declared[str(first[0])] += 1
+        values.update({name for name, _ in _given(piece)})
+    return Counter({name: times + (declared[name] != 1) for name, times in values.items()})
+
+
+def _undeclared(piece: Sequence[Token]) -> Sequence[Token]:
+    """Without the word that begins declarations, and a label before it."""
+    return piece[piece.index("declare") + 1 :] if "declare" in piece else piece
 
 
 def _given(piece: Sequence[Token]) -> Iterator[tuple[str, list[Token]]]:
-    """The variables after "into", of a loop and of a call, with what they get."""
+    """The variables that get a value, and an expression for it where it is one."""
+    piece = _undeclared(piece)
+    at = next((n for n, word in enumerate(piece) if word in {":=", "=", "default"}), len(piece))
+    if at < len(piece) and is_name(piece[0]):
+        names = {piece[0], piece[2]} if at == 3 and piece[1] == "." else {piece[0]}
+        yield from ((str(name), list(piece[at + 1 :])) for name in names)
     if piece[:1] == ["call"]:
         yield from ((word, []) for word in flat(piece[1:]) if is_name(word))
+    if piece and piece[0] in {"for", "foreach"}:
+        yield from ((target, []) for target in _targets(piece[1:]))
     for n, word in enumerate(piece):
         if word == "into" and piece[n - 1] not in {"insert", "merge"}:
             value = list(piece[1:n]) if piece[0] == "select" and n + 2 >= len(piece) else []
             rest = piece[n + 2 :] if piece[n + 1 : n + 2] == ["strict"] else piece[n + 1 :]
-            for target in _targets(rest):
-                yield target, value
-        if n == 0 and word in {"for", "foreach"}:
-            for target in _targets(piece[1:]):
-                yield target, []
+            yield from ((target, value) for target in _targets(rest))
 
 
 def _targets(tokens: Sequence[Token]) -> Iterator[str]:
@@ -92,7 +91,8 @@ class _Block:
 
     frames: list[_Frame] = field(default_factory=lambda: [_Frame("")])
     last: list[Token] = field(default_factory=list)
-    callers: frozenset[str] = frozenset()
+    callers: set[str] = field(default_factory=set)
+    """The variables that are who is calling."""
 
     @property
     def facts(self) -> list[list[Token]]:
@@ -131,9 +131,15 @@ class _Block:
 def walk(
     parts: Sequence[Piece], variables: Mapping[str, Limit], given: Mapping[str, int]
 ) -> Iterator[tuple[list[Token], Mapping[str, Limit], Limit]]:
-    """Each statement, with what is known of variables and what was checked; `given` says how often they get values."""
+    """Each statement, with what is known of variables and what was checked.
+
+    Args:
+        parts: the statements.
+        variables: what is known of parameters.
+        given: how many values each variable can have.
+    """
     own = dict(variables)
-    block = _Block(callers=frozenset(name for name, limit in own.items() if limit.passes == "own"))
+    block = _Block()
     facts: list[list[Token]] = []
     checked = scope(Query(), {}, own)
     for number, (before, piece) in enumerate(parts):
@@ -145,8 +151,13 @@ def walk(
         found = {name: limit for name, limit in checked.found.items() if given.keys().isdisjoint(name.split("."))}
         known = own | found
         yield piece[1:] if piece[:1] == ["end"] else piece, known, checked.of(ALL)
-        for name, _ in _given(piece):
-            if given.get(name) == 1 and (limit := _kept(piece, known)).passes != "any":
+        for name, value in _given(piece):
+            if given[name] > 1 or name in variables:
+                continue
+            if is_caller(value):
+                block.callers.add(name)
+                own[name] = Limit("own")
+            elif (limit := _kept(piece, known)).passes != "any":
                 own |= {name: limit, f"{name}.": limit}
 
 

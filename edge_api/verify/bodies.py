@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from edge_api.verify.blocks import SEPARATORS, pieces, variables, walk
+from edge_api.verify.blocks import SEPARATORS, pieces, times_given, walk
 from edge_api.verify.conditions import OWNERS, Asked, Limit, Scope, scope
 from edge_api.verify.expressions import is_caller
 from edge_api.verify.queries import Query, Source, nested, read
-from edge_api.verify.tokens import Group, Tokens, flat, groups, is_name, parse, split, unquote
+from edge_api.verify.tokens import Group, Tokens, flat, groups, is_name, parse, split
 
 _WRITTEN: Final = frozenset({"insert", "update", "delete", "truncate"})
 # What such a statement does to a table, its owner's rights allow nobody else.
@@ -41,8 +41,8 @@ def mentions(text: str, parameters: tuple[str, ...] = ()) -> tuple[Mention, ...]
     """The relations that a text names where SQL expects one; parameters are names that are no columns."""
     tokens = parse(text)
     parts = list(pieces(tokens))
-    callers, given = variables(parts)
-    known = {name: Limit() for name in parameters if name not in OWNERS} | {name: Limit("own") for name in callers}
+    given = times_given(parts)
+    known = {name: Limit() for name in parameters if name not in OWNERS}
     found: list[Mention] = []
     for each in (parts, *(list(pieces(group)) for group in groups(tokens) if ";" in group)):
         for piece, now, gate in walk(each, known, given):
@@ -112,7 +112,7 @@ def _of_source(query: Query, source: Source, limit: Limit, variables: Mapping[st
         "user_id" in flat(each[:1]) and not is_caller(each[2:]) for each in split(query.clauses.get("set", []), {","})
     ):
         limit = gate  # given away
-    return Mention(unquote(source.schema), unquote(source.name), verbs, limit.passes != "any", limit.asks)
+    return Mention(source.schema.strip('"'), source.name.strip('"'), verbs, limit.passes != "any", limit.asks)
 
 
 def _inserted(query: Query, columns: Sequence[str], variables: Mapping[str, Limit]) -> Limit:
@@ -139,9 +139,8 @@ def _defined(tokens: Tokens) -> Iterator[Mention]:
             path = [str(each) for each in rest[:3] if isinstance(each, str)]
             if path and is_name(path[0]):
                 qualified = len(path) > 2 and path[1] == "."
-                yield Mention(
-                    unquote(path[0]) if qualified else "", unquote(path[2] if qualified else path[0]), _WRITTEN, False
-                )
+                schema, name = (path[0], path[2]) if qualified else ("", path[0])
+                yield Mention(schema.strip('"'), name.strip('"'), _WRITTEN, False)
                 return
 
 
@@ -153,7 +152,7 @@ def calls(text: str) -> frozenset[tuple[str, str]]:
         for n, word in enumerate(tokens):
             if isinstance(word, Group) and n and word.kind == "(" and isinstance(tokens[n - 1], str):
                 schema = str(tokens[n - 3]) if n > 2 and tokens[n - 2] == "." else ""
-                found.add((unquote(schema), unquote(str(tokens[n - 1]))))
+                found.add((schema.strip('"'), str(tokens[n - 1]).strip('"')))
             elif isinstance(word, str) and re.fullmatch(r"[-+*/<>=~!@#%^&|`?]+", word):
                 found.add(("", word))
     return frozenset(found)
@@ -207,8 +206,13 @@ def counts_only(text: str) -> bool:
     return re.match(r" select count \*( as \S+)? from [^,]*$", words) is not None
 
 
-def becomes(text: str) -> Iterator[tuple[str, str]]:
+@cache
+def becomes(text: str) -> tuple[tuple[str, str], ...]:
     """What it sets of who is calling: the role, or the identity, with its value; nothing where it is put together."""
+    return tuple(_set(text))
+
+
+def _set(text: str) -> Iterator[tuple[str, str]]:
     for tokens in (parse(text), *groups(parse(text))):
         for n, word in enumerate(tokens):
             following = tokens[n + 1] if n + 1 < len(tokens) else ""

@@ -322,8 +322,3 @@ def answer(text: str) -> Limit | None:
         return None
     made = scope(Query(conditions=[tokens[1:]]), {})
     return Limit("own") if made.found or is_caller(tokens[1:]) else made.of(ALL)
-
-
-def passes(expression: str | None) -> Passes:
-    """Which rows a policy's expression lets through."""
-    return limit_of(expression).passes

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from edge_api.verify.conditions import conjuncts, passes
+from edge_api.verify.conditions import conjuncts, limit_of
 from edge_api.verify.findings import Finding, Level
 
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
@@ -283,7 +283,7 @@ def _base_type(text: object) -> str:
 
 def _policy_level(item: Object, now: Object) -> Level:
     was, new = item.detail, now.detail
-    shut = any(passes(new[clause]) == "nothing" for clause in ("using", "check"))
+    shut = any(limit_of(new[clause]).passes == "nothing" for clause in ("using", "check"))
     lost = not (new["permissive"] and new["for users"] and new["command"] in {was["command"], "ALL"})
     if (shut and (was["permissive"] or not new["permissive"])) or (was["permissive"] and lost):
         return "error"
@@ -346,7 +346,9 @@ def _added(item: Object, expected: Objects) -> Iterator[Finding]:
         elif item.kind == "rule":
             level, fix = "error" if item.detail["instead"] else level, (f"drop {item.subject}",)
         elif item.kind == "policy":
-            lets = {passes(clause) for clause in (item.detail["using"], item.detail["check"]) if clause is not None}
+            lets = {
+                limit_of(clause).passes for clause in (item.detail["using"], item.detail["check"]) if clause is not None
+            }
             shuts = not item.detail["permissive"] and "nothing" in lets and item.detail["for users"]
             if item.detail["permissive"] or shuts:
                 level, fix = (

@@ -7,14 +7,16 @@ from typing import Final
 from edge_api.verify.queries import is_query
 from edge_api.verify.tokens import Group, Token, Tokens, is_name, split
 
-_SETTING: Final = r"(?:nullif\()?current_setting\('request\.jwt\.{}(?:,true)?\)(?:,'\))?"
-_CLAIM: Final = (
-    rf"auth\.%s\(\)|auth\.jwt\(\)->>'%s|{_SETTING.format('claims')}->>'%s|{_SETTING.format('claim[.]')}".replace(
-        "[.]", r"\.%s"
-    )
-)
-_CALLER: Final = re.compile(rf"(?:nullif\()?(?:{_CLAIM % ('uid', 'sub', 'sub', 'sub')})(?:,'\))?")
-ROLE: Final = re.compile(rf"(?:coalesce\()?(?:{_CLAIM % ('role', 'role', 'role', 'role')}|current_user)(?:,'\))?")
+
+def _claim(function: str, name: str) -> str:
+    """The ways to read a claim of the token, as a pattern of canonical texts."""
+    setting = r"(?:nullif\()?current_setting\('request\.jwt\.%s(?:,true)?\)(?:,'\))?"
+    document = rf"(?:auth\.jwt\(\)|{setting % 'claims'})"
+    return rf"auth\.{function}\(\)|{document}->>'{name}|{setting % f'claim[.]{name}'}"
+
+
+_CALLER: Final = re.compile(rf"(?:nullif\()?(?:{_claim('uid', 'sub')})(?:,'\))?")
+ROLE: Final = re.compile(rf"(?:coalesce\()?(?:{_claim('role', 'role')}|current_user)(?:,'\))?")
 # Users cannot choose them.
 APP: Final = re.compile(
     r"(?:coalesce\()*(?:auth\.jwt\(\)->>?'app_metadata(?:->>?'\w+)*|auth\.jwt\(\)->>'email|auth\.email\(\))(?:,'?\w*\))*"

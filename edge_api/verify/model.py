@@ -129,10 +129,7 @@ class Model:
         limits: list[Passes] = ["any"]
         for policy in relation["policies"] or []:
             if policy["command"] in {"*", _COMMANDS[verb]} and self.holds(role) & set(policy["roles"]):
-                expression = policy[clause] if policy[clause] is not None or verb == "insert" else policy["using"]
-                if clause == "check" and expression is None:
-                    expression = policy["using"]
-                limit = limit_of(expression)
+                limit = limit_of(policy["using"] if policy[clause] is None else policy[clause])
                 passes: Passes = limit.passes if self.stand(role, limit.asks) else "any"
                 (let if policy["permissive"] else limits).append(passes)
         return min(max(let, key=ORDER.index), min(limits, key=ORDER.index), key=ORDER.index)
@@ -182,7 +179,7 @@ def read(connection: psycopg.Connection) -> Model:
                 model.roles[document["oid"]] = document
             case "membership":
                 numbers = {key: int(document[key]) for key in ("roleid", "member", "grantor")}
-                model.memberships.append({**document, **numbers, "id": len(model.memberships)})
+                model.memberships.append(document | numbers)
             case "schema":
                 model.schemas[document["oid"]] = document
             case "relation":

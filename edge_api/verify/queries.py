@@ -8,9 +8,12 @@ from edge_api.verify.tokens import Group, Token, Tokens, is_name, split
 
 _SET_OPERATORS: Final = ("union", "intersect", "except")
 _QUERIES: Final = frozenset({"select", "with", "values", "table", "insert", "update", "delete", "merge"})
-_CLAUSES: Final = frozenset({"select", "perform", "query", "from", "where", "group", "having", "window", "order"}) | {
-    *("limit", "offset", "fetch", "returning", "set", "values", "into", "using", "conflict"),
-}
+_CLAUSES: Final = frozenset(
+    {
+        *("select", "perform", "query", "from", "where", "group", "having", "window", "order", "limit", "offset"),
+        *("fetch", "returning", "set", "values", "into", "using", "conflict"),
+    }
+)
 _SAME: Final = {"perform": "select", "query": "select"}
 _AFTER: Final = {"query": "return", "conflict": "on"}
 _JOINS: Final = frozenset({"left", "right", "full", "inner", "cross", "natural"})

@@ -26,7 +26,14 @@ _STATISTICS: Final = {"pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_stat
 _DOES: Final = {"select": "read", "insert": "add", "update": "change", "delete": "delete", "truncate": "truncate"}
 
 Certainty = Literal["certain", "guarded", "mute", "undecided"]
-_CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "guarded", "mute", "undecided")
+# What is said of each, the gravest first: {0} are the actors, {1} what they do, {2} is the table.
+_MESSAGES: Final[dict[Certainty, str]] = {
+    "certain": "{0} can {1} rows of other users in {2}",
+    "guarded": "only its own condition keeps {0} from rows of other users in {2}",
+    "mute": "{0} can learn about rows of other users in {2}, though not read them",
+    "undecided": "it cannot be decided whether {0} can reach rows of other users in {2}",
+}
+_CERTAINTIES: Final = tuple(_MESSAGES)
 
 
 @dataclass(frozen=True)
@@ -67,32 +74,27 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
     """
     search = _Search(model, tables, tuple(closing))
     found: dict[Cut, list[_Leak]] = {}
+    subjects = {f"table {table}" for table in tables}
     while True:
         leaks = sorted(
             (leak for leak in search.leaks() if leak.cuts and leak.cuts[0] not in found),
-            key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].kind != "table", len(leak.path)),
+            key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].subject not in subjects, len(leak.path)),
         )
         if not leaks:
             return [*(_finding(cut, paths) for cut, paths in found.items()), *search.ancestors()]
         cut = leaks[0].cuts[0]
         found[cut] = [leak for leak in leaks if leak.cuts[0] == cut and leak.certainty == leaks[0].certainty]
-        search.cuts.close(cut)
+        cut.close()
+        model.changed()
 
 
 def _finding(cut: Cut, leaks: Sequence[_Leak]) -> Finding:
     certainty = leaks[0].certainty
     actors = " and ".join(dict.fromkeys(leak.actor for leak in leaks))
     verbs = ", ".join(text for verb, text in _DOES.items() if any(verb in leak.verbs for leak in leaks))
-    path = " > ".join(leaks[0].path)
-    message = f"{actors} can {verbs} rows of other users in {leaks[0].table}: {path}"
+    message = f"{_MESSAGES[certainty].format(actors, verbs, leaks[0].table)}: {' > '.join(leaks[0].path)}"
     advice, fix = "", cut.fix
-    if certainty == "guarded":
-        message = f"only its own condition keeps {actors} from rows of other users in {leaks[0].table}: {path}"
-    elif certainty == "mute":
-        message = f"{actors} can learn about rows of other users in {leaks[0].table}, though not read them: {path}"
-    elif certainty == "undecided":
-        message = f"it cannot be decided whether {actors} can reach rows of other users in {leaks[0].table}: {path}"
-    if certainty in {"mute", "undecided"} or (certainty == "guarded" and cut.kind == "function"):
+    if certainty in {"mute", "undecided"} or (certainty == "guarded" and cut.subject.startswith("function ")):
         advice, fix = f"read it and decide; if it can do without: {'; '.join(cut.fix) or 'drop it'}", ()
     elif not fix:
         advice = "decide which of these rights is meant, and take back the others"
@@ -163,7 +165,7 @@ class _Search:
         for parent, constraint in () if relation["protected"] else relation["keys"] or []:
             if verbs := model.foreign(step.checked, relation) & step.verbs & {"update", "delete"}:
                 fix = f"alter table {parent} drop constraint {constraint}"
-                cut = Cut("key", f"constraint {constraint} on {parent}", step.object, (fix,))
+                cut = Cut(f"constraint {constraint} on {parent}", (fix,), ((relation, {"keys": []}),))
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
         if relation["copy"] and (verbs := model.foreign(step.checked, relation) & step.verbs & {"select"}):
             label = f"{name}, which has rows and the columns of the table"
@@ -174,7 +176,7 @@ class _Search:
         bare = [table.rpartition(".")[2].strip('"') for table in self._tables]
         options = str(relation["options"]) if relation["kind"] == "f" else ""
         if any(word in options for word in bare):
-            cut = Cut("unknown", f"foreign table {name}", step.object)
+            cut = Cut(f"foreign table {name}")
             yield (self._tables[0], step.verbs, "undecided"), f"foreign table {name}", cut
 
     def _copies(self, step: _Step, relation: Document) -> Iterator[tuple["_End", str, Cut]]:
@@ -198,7 +200,9 @@ class _Search:
         model, name, owner = self._model, relation["name"], relation["owner"]
         for rule, event, text in relation["rules"] or []:
             if event in step.verbs:
-                cut = Cut("rule", f"rule {rule} on {name}", step.object, (f"drop rule {rule} on {name}",))
+                others = [other for other in relation["rules"] if other[0] != rule]
+                fix = f"drop rule {rule} on {name}"
+                cut = Cut(f"rule {rule} on {name}", (fix,), ((relation, {"rules": others}),))
                 for target, mention in self._named(text):
                     verbs = mention.verbs & model.verbs(owner, model.relations[target])
                     if verbs and target != step.object and not self._limited(actor, target, mention):
@@ -223,7 +227,8 @@ class _Search:
             label, cut = f"materialized view {name}", self.cuts.revocation(relation, step.checked)
         elif not relation["invoker"]:
             fix = (f"alter view {name} set (security_invoker = true)",)
-            label, cut = f"view {name} with the rights of {owned_by}", Cut("view", f"view {name}", step.object, fix)
+            label = f"view {name} with the rights of {owned_by}"
+            cut = Cut(f"view {name}", fix, ((relation, {"invoker": True}),))
         for target, mention in self._named(relation["text"], qualified=True):
             verbs = model.verbs(checked, model.relations[target]) & (step.verbs - WRITES if copied else step.verbs)
             # a condition limits what is seen through a view, not what is written to it
@@ -247,7 +252,8 @@ class _Search:
         if function["definer"]:
             runs = function["owner"]
             label += f" with the rights of {model.roles[runs]['name']}"
-            cut = Cut("function", f"function {name}", step.object, (f"alter routine {name} security invoker",))
+            fix = (f"alter routine {name} security invoker",)
+            cut = Cut(f"function {name}", fix, ((function, {"definer": False}),))
         elif runs == actor:
             yield from self._past_policies(function, label, actor)
             for role in self._becomes(function, actor):
@@ -291,7 +297,8 @@ class _Search:
             label = f"{label}, which sets who is calling"
             yield (self._tables[0], read, certainty), label, self.cuts.session(function, "request")
         if function["leakproof"] and bodies.carries_rows(text):
-            cut = Cut("leak", f"function {function['name']}", function["oid"], (f"alter {label} not leakproof",))
+            fix = (f"alter {label} not leakproof",)
+            cut = Cut(f"function {function['name']}", fix, ((function, {"leakproof": False}),))
             yield (self._tables[0], read, "certain"), f"{label}, which is leakproof and so precedes the policies", cut
 
     def _becomes(self, function: Document, actor: int) -> Iterator[int]:

@@ -78,22 +78,7 @@ select
         'oid', c.oid::bigint, 'name', format('%I.%I', n.nspname, c.relname), 'bare', c.relname, 'schema', n.oid::bigint,
         'kind', c.relkind, 'owner', c.relowner::bigint, 'protected', c.oid in (select k.oid from kin as k),
         'above', c.oid in (select k.oid from kin as k where k.up),
-        'invoker', coalesce(
-            (
-                select o.option_value::boolean
-                from pg_options_to_table(c.reloptions) as o
-                where o.option_name = 'security_invoker'
-            ),
-            false
-        ),
-        'barrier', coalesce(
-            (
-                select o.option_value::boolean
-                from pg_options_to_table(c.reloptions) as o
-                where o.option_name = 'security_barrier'
-            ),
-            false
-        ),
+        'invoker', settings.invoker, 'barrier', settings.barrier,
         'row_security', c.relrowsecurity, 'forced', c.relforcerowsecurity, 'options',
         (
             select jsonb_agg(o.option_value) from pg_foreign_table as f, pg_options_to_table(f.ftoptions) as o
@@ -176,6 +161,12 @@ select
     ) as document
 from pg_class as c
 inner join schemas as n on c.relnamespace = n.oid
+cross join lateral (
+    select
+        coalesce(bool_or(t.option_value::boolean) filter (where t.option_name = 'security_invoker'), false) as invoker,
+        coalesce(bool_or(t.option_value::boolean) filter (where t.option_name = 'security_barrier'), false) as barrier
+    from pg_options_to_table(c.reloptions) as t
+) as settings
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384 -- the first that is not PostgreSQL's own
 union all
 select

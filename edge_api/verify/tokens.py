@@ -107,11 +107,6 @@ def split(tokens: Tokens, words: Iterable[str]) -> list[list[Token]]:
     return parts
 
 
-def unquote(name: str) -> str:
-    """The name itself."""
-    return name.strip('"') if name.startswith('"') else name
-
-
 def is_name(word: Token) -> bool:
     """Whether it is one, and not a word of SQL."""
     return isinstance(word, str) and bool(re.match(r'[^\W\d]|"', word)) and word not in WORDS

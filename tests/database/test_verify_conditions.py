@@ -29,7 +29,7 @@ _LIMITED: Final = (
     f"begin if auth.uid() is null {_DENY} if owner != auth.uid() {_DENY} {_THEIRS}",
     f"declare c uuid; begin c := auth.uid(); if c is null {_DENY} if owner != c {_DENY} {_THEIRS}",
     f"begin if auth.uid() is null or auth.uid() != owner {_DENY} {_THEIRS}",
-    f"begin for r in {_FROM} where {_MINE} loop update {_TABLE} set account_name = 'x' where id = r.id; end loop; end",
+    f"declare r record; begin for r in {_FROM} where {_MINE} loop {_FROM} where id = r.id; end loop; end",
 )
 _UNLIMITED: Final = (
     f"{_FROM} where {_MINE} is null",
@@ -76,6 +76,9 @@ _UNLIMITED: Final = (
     f"declare c uuid := auth.uid(); begin foreach c in array list loop {_FROM} where user_id = c; end loop; end",
     f"declare c uuid default auth.uid(); begin call public.other(c); {_FROM} where user_id = c; end",
     f"declare c uuid default auth.uid(); begin if x then c = owner; end if; {_FROM} where user_id = c; end",
+    f"begin if x then select user_id into owner from {_TABLE} where {_MINE}; end if; {_THEIRS}",
+    f"begin if x then owner := auth.uid(); end if; {_THEIRS}",
+    f"begin declare owner uuid := auth.uid(); begin null; end; {_THEIRS}",
     f"begin if owner = auth.uid() or is_admin then {_THEIRS} if; end",
     f"begin if owner is distinct from auth.uid() and x {_DENY} {_THEIRS}",
     f"begin if not (owner is not distinct from auth.uid() or true) {_DENY} {_THEIRS}",

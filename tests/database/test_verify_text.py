@@ -3,7 +3,7 @@
 import pytest
 
 from edge_api.verify.bodies import becomes, counts_only, is_dynamic, mentions
-from edge_api.verify.conditions import conjuncts, passes
+from edge_api.verify.conditions import conjuncts, limit_of
 from edge_api.verify.findings import printable, runnable
 from edge_api.verify.tokens import flat, parse
 
@@ -28,7 +28,7 @@ OWN = "(user_id = ( SELECT auth.uid() AS uid))"
     ],
 )
 def test_which_rows_a_policy_lets_through(expression: str | None, rows: str) -> None:
-    assert passes(expression) == rows
+    assert limit_of(expression).passes == rows
 
 
 def test_a_condition_more_is_recognised() -> None:
