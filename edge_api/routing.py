@@ -48,10 +48,12 @@ class _BoundedRequest(Request):
         return orjson.loads(await self.body())
 
 
-def _has_body(request: Request) -> bool:
-    headers = request.headers  # in HTTP/1, a request without either header has none: RFC 9112, 6.3
-    is_http_1 = request.scope["http_version"].startswith("1")
-    return not is_http_1 or headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+def _has_body(scope: Scope) -> bool:
+    """Whether a body may come: in HTTP/1, a request without either field has none (RFC 9112, 6.3)."""
+    framing = {b"content-length", b"transfer-encoding"}
+    return not scope["http_version"].startswith("1") or any(
+        name in framing and (name, value) != (b"content-length", b"0") for name, value in scope["headers"]
+    )
 
 
 async def _with_body(request: Request, *, takes_body: bool) -> Request:
@@ -105,7 +107,7 @@ class ProblemRoute(APIRoute):
 
         async def respond(request: Request) -> Response:
             try:
-                if reads_body and _has_body(request):
+                if reads_body and _has_body(request.scope):
                     request = await _with_body(request, takes_body=takes_body)
                 response = await handler(request)
             except HTTPException:
