@@ -100,7 +100,7 @@ class _Output(logging.Handler):
             while data:
                 data = data[os.write(_STANDARD_OUTPUT, data) :]
         except OSError:  # the disk is full, or the reader has gone
-            self._reported -= count
+            self._reported -= count  # so many more are missing, and not reported yet
             return
         dropped = self._dropped - self._reported
         if dropped and self._lines.qsize() < _MAX_QUEUED_LINES // 2:  # else the report might be dropped as well

@@ -125,7 +125,7 @@ def _in_folder(directory: Path) -> tuple[Migration, ...]:
         ]
     except OSError as error:
         raise MigrationsError(f"cannot read {error.filename}: {error.strerror}") from None
-    return tuple(sorted(migrations, key=lambda migration: migration.version))
+    return tuple(sorted(migrations, key=lambda migration: (migration.version, migration.name)))
 
 
 def _write(path: Path, sql: str) -> None:

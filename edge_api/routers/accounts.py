@@ -77,11 +77,7 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
             return row
         raise ApiError(Kind.ACCOUNT_NOT_FOUND)
 
-    @router.post(
-        "/get-or-create",
-        summary="Get your account, creating it if need be",
-        responses=_OF_A_BODY,
-    )
+    @router.post("/get-or-create", summary="Get your account, creating it if need be", responses=_OF_A_BODY)
     async def get_or_create_account(request: Request, user: CurrentUser) -> schemas.GetOrCreateAccountResponse:
         """Your account; if you have none, one named "Default Alpaca Account" is created.
 
