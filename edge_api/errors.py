@@ -104,12 +104,13 @@ _KINDS: Final[dict[str | int | None, Kind]] = {
     **dict.fromkeys(("22P02", "22P05", "23502", "23514"), Kind.INVALID_REQUEST),
     # PGRST000 to 003: no connection to the database, no schema cache yet, no connection of the pool came free.
     # Empty: the backend died before it could say more. 40001, 40P01: serialization_failure, deadlock_detected.
-    # 53300: too_many_connections. 55P03: lock_not_available. 57P01 to 57P03: the database shuts down or starts.
+    # 25006: read_only_sql_transaction: what Supabase makes of a full disk, or a standby. 53300: too_many_connections.
+    # 55P03: lock_not_available. 57P01 to 57P03: the database shuts down or starts.
     **dict.fromkeys(
-        ("PGRST000", "PGRST001", "PGRST002", "PGRST003", "", "40001", "40P01", "53300", "55P03", "57P01", "57P02"),
+        ("PGRST000", "PGRST001", "PGRST002", "PGRST003", "", "25006", "40001", "40P01", "53300", "55P03", "57P01"),
         Kind.UPSTREAM_UNAVAILABLE,
     ),
-    **dict.fromkeys(("57P03", 402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
+    **dict.fromkeys(("57P02", "57P03", 402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
     **dict.fromkeys(("57014", 504), Kind.UPSTREAM_TIMEOUT),  # query_canceled: statement_timeout
 }
 # What stays wrong until an operator acts.
