@@ -70,8 +70,6 @@ def serve(factory: str | None = None, *, check: bool = False) -> NoReturn:
             _exit()
     except InvalidSettingsError as error:
         _fail(f"cannot start with these settings\n{error}", 2)
-    except server.CannotListenError as error:
-        _fail(error, 3)
     ready, lines = asyncio.run(check_project(settings))
     with suppress(OSError):  # nobody reads it; the exit code tells
         print(lines, flush=True)

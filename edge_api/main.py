@@ -33,7 +33,7 @@ EXPOSED_HEADERS: Final = ("Location", "Retry-After", "WWW-Authenticate", "X-Requ
 def create_app(settings: Settings) -> FastAPI:
     """The application for the Supabase project that `settings` name. Connects to nothing before it is started."""
     observers = telemetry.observers(settings)
-    supabase = telemetry.observed(observers)(settings) if observers else Supabase(settings)
+    supabase = Supabase(settings, observers)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -65,9 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
             expose_headers=EXPOSED_HEADERS,
         )
-    if observers:
-        app.add_middleware(telemetry.ObservedMiddleware, observers=observers)
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(RequestMiddleware, observers=observers)
     app.include_router(accounts_router(settings, supabase))
     app.include_router(health_router(supabase))
     if settings.edge_docs:

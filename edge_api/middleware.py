@@ -1,6 +1,8 @@
 """What this service adds around its routes: the log line of each request, unknown paths, unhandled errors."""
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
@@ -10,47 +12,52 @@ from structlog.stdlib import get_logger
 from edge_api.errors import ApiError, Kind
 from edge_api.problems import log_fields, problem_response
 from edge_api.routing import method_not_allowed
+from edge_api.telemetry import Observer
 
 logger = get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Logs a line for each request, to which `log_fields` adds, and responds to unhandled errors.
+    """Tells observers of each request, logs a line for it, and responds to unhandled errors.
 
     Starlette's own response to these would raise the error, with its message, once more for the server to log.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, observers: Sequence[Observer] = ()) -> None:
         self.app = app
+        self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        since, status, fields = time.perf_counter(), 0, log_fields(scope)
+        since, fields = time.perf_counter(), log_fields(scope)
+        scope["edge_api.status"] = 0
 
         async def send_noting_status(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                scope["edge_api.status"] = message["status"]
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_noting_status)
-        except Exception as error:
-            logger.error("crash", **fields, exc_info=error)
-            if not status:  # else the server ends the connection in the middle of the response
-                await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
-        finally:
-            logger.info(
-                "request",
-                method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
-                status=status,
-                duration_ms=round((time.perf_counter() - since) * 1000, 1),
-                **fields,
-            )
+        with ExitStack() as stack:
+            for observer in self._observers:
+                stack.enter_context(observer.request(scope))
+            try:
+                await self.app(scope, receive, send_noting_status)
+            except Exception as error:
+                logger.error("crash", **fields, exc_info=error)
+                if not scope["edge_api.status"]:  # else the server ends the connection in the middle of the response
+                    await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
+            finally:
+                logger.info(
+                    "request",
+                    method=scope["method"],
+                    route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
+                    status=scope["edge_api.status"],
+                    duration_ms=round((time.perf_counter() - since) * 1000, 1),
+                    **fields,
+                )
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -29,13 +29,9 @@ APPLICATION: Final = "edge_api.server:application"
 # Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is being closed fails the request.
 _KEEP_ALIVE_SECONDS: Final = 75
 _WORKER_SECONDS: Final = 10  # for a worker to start or to give a sign of life, on a busy machine too
-# Requests under way hold so many objects that, with Python's own 700, the garbage collector runs every twenty requests and
-# finds nothing: 4 % of a worker's time.
+# Requests under way hold so many objects that, with Python's own 700, the garbage collector runs every twenty
+# requests and finds nothing: 4 % of a worker's time.
 _OBJECTS_BEFORE_COLLECTION: Final = 20_000
-
-
-class CannotListenError(Exception):
-    """The address is in use or not this machine's. The message names the variables."""
 
 
 def application() -> FastAPI:
@@ -60,10 +56,9 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
     With several workers, SIGHUP replaces them one after the other, and one that ends is replaced as well.
 
     Raises:
-        CannotListenError: the address cannot be listened at.
         ImportError: metrics are asked for, and their extra is not installed.
         InvalidSettingsError: the port for metrics cannot be had.
-        SystemExit: the application cannot start; the code is uvicorn's, 3.
+        SystemExit: the address cannot be listened at, or the application cannot start; the code is uvicorn's, 3.
     """
     logs.configure(settings.edge_log_level)
     config = uvicorn.Config(
@@ -103,7 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")
     except OSError as error:
-        raise CannotListenError(f"cannot listen (EDGE_API_PORT, EDGE_API_HOST): {error.strerror}") from None
+        sys.stderr.write(f"edge-api: cannot listen (EDGE_API_PORT, EDGE_API_HOST): {error.strerror}\n")
+        sys.exit(STARTUP_FAILURE)
 
 
 def _supervise(supervisor: Multiprocess, listener: socket.socket) -> None:

@@ -5,15 +5,7 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from edge_api.auth import claims_of
@@ -114,13 +106,6 @@ class Settings(BaseSettings):
     edge_metrics_port: _Port | None = None
     edge_docs: bool = True
     edge_log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @field_validator("edge_metrics_port")
-    @classmethod
-    def _is_another_port(cls, port: int | None, info: ValidationInfo) -> int | None:
-        if port is not None and port == info.data.get("edge_api_port"):
-            raise ValueError("must be another port than EDGE_API_PORT")
-        return port
 
     @classmethod
     def from_environment(cls) -> Self:

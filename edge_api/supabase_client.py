@@ -1,9 +1,9 @@
 """The one module that speaks to Supabase."""
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 import httpx
 from postgrest import AsyncPostgrestClient
@@ -14,6 +14,7 @@ from edge_api.auth import User
 from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.schemas.account_schemas import UserAccountResponse
 from edge_api.settings import Settings
+from edge_api.telemetry import Observer
 from edge_api.transport import Transport, error_code
 
 logger = get_logger(__name__)
@@ -32,6 +33,15 @@ class Function(Generic[Row]):
     name: str
     returns: TypeAdapter[list[Row]]
 
+    def rows(self, data: object) -> list[Row]:
+        """The rows of a response, validated. Raises ApiError, which tells the differences but no value."""
+        try:
+            return self.returns.validate_python(data)
+        except ValidationError as error:
+            items = error.errors(include_url=False, include_context=False, include_input=False)[:10]
+            reason = ", ".join(f"{'.'.join(map(str, item['loc'])) or 'response'}: {item['type']}" for item in items)
+            raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason=reason) from None
+
 
 class Supabase:
     """Calls functions of a Supabase project, each with the rights of the user it is called for.
@@ -39,12 +49,14 @@ class Supabase:
     Holds the publishable key and a pool of connections, but nothing of any user: a user's token is part of one request.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observers: Sequence[Observer] = ()) -> None:
         url = f"{settings.supabase_url}/rest/v1"
         self._limit = settings.edge_upstream_connections + settings.edge_upstream_waiting
         self._under_way = 0
+        self._observers = observers
         self._transport = Transport(settings)
-        self._postgrest = AsyncPostgrestClient(url, http_client=self._transport, retry_enabled=False)
+        http_client = cast("httpx.AsyncClient", self._transport)  # in all that the library uses of one
+        self._postgrest = AsyncPostgrestClient(url, http_client=http_client, retry_enabled=False)
         self._postgrest.headers.clear()  # copied twice for each request; the transport sends what is needed of them
 
     def open(self) -> AbstractAsyncContextManager[None]:
@@ -57,52 +69,46 @@ class Supabase:
         Args:
             function: which.
             params: its arguments by name.
-            user: on whose behalf, and whose rows alone may be returned.
+            user: on whose behalf.
             request_id: sent along, to find the request in Supabase's logs.
 
         Returns:
-            The rows, validated.
+            The rows, validated; all of them are the user's.
 
         Raises:
             ApiError: the call failed.
         """
-        if self._under_way >= self._limit:
-            raise ApiError(Kind.OVERLOADED)
-        self._under_way += 1
-        subject = {"function": function.name, "request_id": request_id}
-        try:
-            call = self._postgrest.rpc(function.name, dict(params))
-            call.request.headers = httpx.Headers(self._headers(user, request_id))  # of this call: the client has none
-            rows = function.returns.validate_python((await call.execute()).data)
-        except ValidationError as error:
-            differences = [
-                f"{'.'.join(map(str, problem['loc'])) or 'response'}: {problem['type']}"
-                for problem in error.errors(include_url=False, include_context=False, include_input=False)[:10]
-            ]
-            logger.error("Supabase responded in another shape", **subject, differences=differences)
-            raise ApiError(Kind.BAD_UPSTREAM) from None
-        except ApiError as error:
-            if error.cause:
-                log = logger.error if error.kind is Kind.BAD_UPSTREAM else logger.warning
-                log(
-                    "Supabase failed",
-                    **subject,
-                    cause=error.cause.code,
-                    reason=error.reason or type(error.__cause__ or error).__name__,
-                )
-            raise
-        finally:
-            self._under_way -= 1
-        differences = ["user_id" for row in rows if row.user_id != user.id]
-        if "account_id" in params:
-            differences += ["id" for row in rows if str(row.id) != params["account_id"]]
-        if differences:
-            logger.error("Supabase responded with another row", **subject, differences=differences)
-            raise ApiError(Kind.BAD_UPSTREAM)
-        return rows
+        with ExitStack() as stack:
+            for observer in self._observers:
+                stack.enter_context(observer.upstream(function.name))
+            if self._under_way >= self._limit:
+                raise ApiError(Kind.OVERLOADED)
+            self._under_way += 1
+            try:
+                return await self._call(function, params, user, request_id)
+            except ApiError as error:
+                if error.cause:
+                    log = logger.error if error.kind is Kind.BAD_UPSTREAM else logger.warning
+                    reason = error.reason or type(error.__cause__ or error).__name__
+                    subject = {"function": function.name, "request_id": request_id}
+                    log("Supabase failed", **subject, cause=error.cause.code, reason=reason)
+                raise
+            finally:
+                self._under_way -= 1
 
-    def _headers(self, user: User, request_id: str) -> dict[str, str]:
-        return {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
+    async def _call(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
+        headers = {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
+        for observer in self._observers:
+            observer.propagate(headers)
+        call = self._postgrest.rpc(function.name, dict(params))
+        call.request.headers = httpx.Headers(headers)  # of this call: the client has none
+        rows = function.rows((await call.execute()).data)
+        for row in rows:
+            if row.user_id != user.id:
+                raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason="another user_id")
+            if "account_id" in params and str(row.id) != params["account_id"]:
+                raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason="another id")
+        return rows
 
     async def not_ready(self) -> Kind | None:
         """Why the functions cannot be called; None if any user whose token Supabase accepts can call them."""

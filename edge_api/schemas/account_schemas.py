@@ -45,14 +45,11 @@ def _from_iso_8601(value: object) -> object:
 
     https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT
     """
-    if isinstance(value, str):
-        return datetime.fromisoformat(value)
-    if isinstance(value, datetime):
-        return value
-    raise ValueError("a time is text")  # Pydantic would take a number for seconds
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-Timestamp = Annotated[AwareDatetime, BeforeValidator(_from_iso_8601)]
+# strict: else Pydantic would take a number for seconds
+Timestamp = Annotated[AwareDatetime, Field(strict=True), BeforeValidator(_from_iso_8601)]
 
 
 class UserAccountResponse(BaseModel):

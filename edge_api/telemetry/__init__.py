@@ -1,20 +1,16 @@
 """What is seen from outside: metrics and traces. Nothing here is imported, and nothing measured, unless asked for."""
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from http import HTTPMethod
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Final, Protocol
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 from structlog.stdlib import get_logger
 
-from edge_api.auth import User
-from edge_api.errors import Kind
 from edge_api.settings import Settings
-from edge_api.supabase_client import Function, Row, Supabase
 
 logger = get_logger(__name__)
 
@@ -27,7 +23,7 @@ class Observer(Protocol):
     """Context managers wrapped around each request and each call to Supabase."""
 
     def request(self, scope: Scope) -> AbstractContextManager[object]:
-        """Around a request. At the end `scope["state"]` has its `status`, and `scope` its `edge_api.problem`."""
+        """Around a request. At the end `scope` has `edge_api.status`, 0 without a response, and `edge_api.problem`."""
 
     def upstream(self, function: str) -> AbstractContextManager[object]:
         """Around a call of an SQL function. What is raised is what the client is told."""
@@ -85,58 +81,3 @@ def observers(settings: Settings) -> list[Observer]:
 
             enabled.append(Tracing(settings))
     return enabled
-
-
-class ObservedMiddleware:
-    """Enters the observers around each request."""
-
-    def __init__(self, app: ASGIApp, observers: Sequence[Observer]) -> None:
-        self.app = app
-        self._observers = observers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        state = scope.setdefault("state", {})
-        state["status"] = 0  # no response: the client is gone
-
-        async def send_noting_status(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                state["status"] = message["status"]
-            await send(message)
-
-        with ExitStack() as stack:
-            for observer in self._observers:
-                stack.enter_context(observer.request(scope))
-            try:
-                await self.app(scope, receive, send_noting_status)
-            except Exception:
-                state["status"] = state["status"] or Kind.INTERNAL_ERROR.status  # as RequestMiddleware responds
-                scope["edge_api.problem"] = Kind.INTERNAL_ERROR.code
-                raise
-
-
-def observed(observers: Sequence[Observer]) -> type[Supabase]:
-    """Supabase as ever, whose calls these observers are told of."""
-
-    class ObservedSupabase(Supabase):
-        """Tells of each call."""
-
-        async def rpc(
-            self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str
-        ) -> list[Row]:
-            """Call an SQL function."""
-            with ExitStack() as stack:
-                for observer in observers:
-                    stack.enter_context(observer.upstream(function.name))
-                return await super().rpc(function, params, user, request_id)
-
-        def _headers(self, user: User, request_id: str) -> dict[str, str]:
-            headers = super()._headers(user, request_id)
-            for observer in observers:
-                observer.propagate(headers)
-            return headers
-
-    return ObservedSupabase

@@ -86,8 +86,7 @@ class Metrics:
         finally:
             _Instruments.requests_under_way.dec()
             route = getattr(scope.get("route"), "path", "none")
-            state = scope["state"]
-            _Instruments.requests.labels(method_of(scope), route, state["status"]).inc()
+            _Instruments.requests.labels(method_of(scope), route, scope["edge_api.status"]).inc()
             _Instruments.request_seconds.labels(route).observe(time.perf_counter() - since)
             if problem := scope.get("edge_api.problem"):
                 _Instruments.problems.labels(problem).inc()

@@ -70,14 +70,14 @@ class Tracing:
             try:
                 yield
             finally:
-                state = scope["state"]
-                span.set_attribute("http.response.status_code", state["status"])
+                status = scope["edge_api.status"]
+                span.set_attribute("http.response.status_code", status)
                 if route := getattr(scope.get("route"), "path", None):
                     span.update_name(f"{method} {route}")
                     span.set_attribute("http.route", route)
                 if problem := scope.get("edge_api.problem"):
                     span.set_attribute("error.type", problem)
-                if state["status"] >= 500:  # as the conventions have it: 4xx is no error of the server's
+                if status >= 500:  # as the conventions have it: 4xx is no error of the server's
                     span.set_status(Status(StatusCode.ERROR))
 
     @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -42,6 +43,7 @@ from tests.edge.faults import (
 )
 from tests.edge.problems import MARK, assert_problem
 from tests.edge.scripted import Received, Script, ScriptedUpstream, http, responding, scripted_upstream
+from tests.edge.serving import serving
 from tests.support import ACCOUNTS, NO_CERTIFICATES
 
 ENDLESS: Final[dict[str, tuple[bytes, bytes]]] = {
@@ -85,6 +87,23 @@ def test_a_response_that_takes_too_long_is_504(edge: Edge, fault: str) -> None:
     assert_problem(response, 504, "upstream_timeout")
     assert TIMEOUT <= time.monotonic() - since < SOON
     assert received == 1
+
+
+@pytest.mark.parametrize(
+    ("connecting", "whole", "status", "code"),
+    [("0.2", "20", 503, "upstream_unavailable"), ("20", "0.2", 504, "upstream_timeout")],
+)
+def test_a_connection_that_takes_too_long_is_told_from_a_response_that_does(
+    tmp_path: Path, connecting: str, whole: str, status: int, code: str
+) -> None:
+    """The server never takes its part in the TLS handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        timeouts = {"EDGE_UPSTREAM_CONNECT_TIMEOUT": connecting, "EDGE_UPSTREAM_TIMEOUT": whole}
+        with serving(tmp_path, address, KEY, **timeouts) as (url, _):
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            response = httpx.get(f"{url}{ACCOUNTS}", headers=headers, timeout=30, verify=NO_CERTIFICATES)
+    assert_problem(response, status, code)
 
 
 @pytest.fixture(scope="module")

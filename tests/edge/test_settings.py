@@ -37,11 +37,6 @@ def test_not_set_and_wrong_read_differently_and_all_is_said_at_once(monkeypatch:
     assert len(lines) == 3
 
 
-def test_the_ports_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = refused(monkeypatch, {"EDGE_API_PORT": "9464", "EDGE_METRICS_PORT": "9464"})
-    assert line == "EDGE_METRICS_PORT: is wrong: must be another port than EDGE_API_PORT"
-
-
 @pytest.mark.parametrize(
     "url", ["http://kong:8000", "http://192.0.2.7", "http://localhost.example.com", "http://[2001:db8::1]:8000"]
 )

@@ -110,13 +110,15 @@ def test_what_supabase_does_wrong_is_counted_by_what_the_client_was_told(tmp_pat
         assert MARK not in str(samples)
 
 
-def test_a_port_that_is_taken_is_said_and_nothing_is_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["another server", "the API itself"])
+def test_a_port_that_is_taken_is_said_and_nothing_is_served(tmp_path: Path, by: str) -> None:
+    port = str(free_port())
     with scripted_upstream() as upstream:
         environment = {
             "SUPABASE_URL": upstream.url,
             "SUPABASE_PUBLISHABLE_KEY": KEY,
-            "EDGE_API_PORT": str(free_port()),
-            "EDGE_METRICS_PORT": upstream.url.rpartition(":")[2],
+            "EDGE_API_PORT": port,
+            "EDGE_METRICS_PORT": port if by == "the API itself" else upstream.url.rpartition(":")[2],
         }
         failed = subprocess.run(SERVE, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert failed.returncode == 2

@@ -107,6 +107,7 @@ def test_a_missing_column_is_502(edge: Edge, column: str) -> None:
     call = CALLS["get or create"]
     response, _ = edge.with_fault(call, responding(200, call.with_row(without=column)))
     assert_problem(response, 502, "bad_upstream")
+    assert edge.lines()[-1]["reason"] == f"0.{column}: missing"
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -149,8 +150,8 @@ def test_a_row_of_another_user_is_502_and_nothing_of_it_is_told(edge: Edge, kind
     assert received == 1
     assert theirs not in response.text
     line = edge.lines()[-1]
-    assert (line["level"], line["event"]) == ("error", "Supabase responded with another row")
-    assert (line["function"], line["differences"]) == (call.function, ["user_id"])
+    assert (line["level"], line["event"]) == ("error", "Supabase failed")
+    assert (line["function"], line["cause"], line["reason"]) == (call.function, "bad_upstream", "another user_id")
     assert theirs not in edge.log()
 
 
@@ -159,7 +160,7 @@ def test_another_row_of_ones_own_is_502(edge: Edge, kind: str) -> None:
     call = CALLS[kind]
     response, _ = edge.with_fault(call, responding(200, call.with_row({"id": str(uuid4())})))
     assert_problem(response, 502, "bad_upstream")
-    assert edge.lines()[-1]["differences"] == ["id"]
+    assert edge.lines()[-1]["reason"] == "another id"
 
 
 def test_one_row_of_another_user_among_ones_own_is_502(edge: Edge) -> None:
