@@ -55,7 +55,8 @@ select
     'membership' as kind, to_jsonb(m)
     || jsonb_build_object(
         'inherits', coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit),
-        'sets', coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+        -- who may pass it on, gives it to himself
+        'sets', m.admin_option or coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
     ) as document
 from pg_auth_members as m
 inner join pg_roles as r on m.member = r.oid

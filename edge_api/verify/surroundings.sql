@@ -28,9 +28,10 @@ members (name, of) as (
 ),
 
 memberships as (
-    select o.name, a.roleid as direct, a.roleid, a.grantor
+    select r.rolname as name, a.roleid as direct, a.roleid, a.grantor
     from pg_auth_members as a
-    inner join open_roles as o on a.member = o.oid
+    inner join pg_roles as r on a.member = r.oid
+    where r.rolname in ('anon', 'authenticated', 'service_role')
     union
     select m.name, m.direct, a.roleid, m.grantor
     from memberships as m
@@ -211,7 +212,14 @@ select case when g.rolname ~ '_server_(program|files)$' then 'error' else 'warni
     ]
 from memberships as m
 inner join pg_roles as g on m.roleid = g.oid
-where g.rolname ~ '^(pg_|supabase_|(anon|authenticated|authenticator|service_role|postgres)$)'
+where g.oid < 16384 -- predefined
+    or g.rolsuper or g.rolbypassrls or g.rolcreaterole or g.rolreplication
+    or g.rolname ~ '^(supabase_|anon$|authenticated$)'
+    or exists (
+        select from closed as c
+        cross join lateral aclexplode(c.acl) as a
+        where a.grantee = g.oid and c.privilege ~* a.privilege_type
+    )
     -- whom a policy of a protected table is for
     or exists (select from pg_policy as p inner join protected as t on p.polrelid = t.oid where g.oid = any(p.polroles))
 union all
