@@ -49,7 +49,10 @@ class _Step:
     certainty: Certainty = "certain"
 
     def to(self, target: int, runs: int, checked: int, verbs: frozenset[str], certainty: Certainty) -> "_Step":
-        return _Step(target, runs, checked, verbs, max(self.certainty, certainty, key=_CERTAINTIES.index))
+        return _Step(target, runs, checked, verbs, self.with_certainty(certainty))
+
+    def with_certainty(self, certainty: Certainty) -> Certainty:
+        return max(self.certainty, certainty, key=_CERTAINTIES.index)
 
 
 @dataclass(frozen=True)
@@ -167,9 +170,11 @@ class _Search:
                 fix = f"alter table {parent} drop constraint {constraint}"
                 cut = Cut(f"constraint {constraint} on {parent}", (fix,), ((relation, {"keys": []}),))
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
-        if relation["copy"] and (verbs := model.foreign(step.checked, relation) & step.verbs & {"select"}):
-            label = f"{name}, which has rows and the columns of the table"
-            yield (self._tables[0], verbs, step.certainty), label, self.cuts.child(relation)
+        read = model.foreign(step.checked, relation) & step.verbs & {"select"}
+        if read and relation["copy"] and not relation["protected"]:
+            label = f"{name}, which has rows and columns of the table"
+            certainty = step.with_certainty(relation["copy"])
+            yield (self._tables[0], read, certainty), label, self.cuts.child(relation)
         if relation["kind"] in "vm":
             yield from self._query(step, relation, owned_by)
         yield from self._writes(step, relation, owned_by, actor)

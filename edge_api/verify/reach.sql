@@ -28,7 +28,7 @@ kin as (
 ),
 
 original as (
-    select array_agg(format('%s %s', a.attname, a.atttypid)) as columns
+    select array_agg(a.attname) as columns, array_agg(a.attname) filter (where a.atttypid = 'text'::regtype) as texts
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
     inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
@@ -132,26 +132,18 @@ select
             left join pg_constraint as k on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
             where d.refclassid = 'pg_proc'::regclass and c.oid in (a.adrelid, k.conrelid)
         ),
-        -- what has all columns of a protected table, and rows or at least pages and no constraint, is taken for a copy
+        -- What users wrote, under its own name: certain beside all other columns, or in a table as "create table as"
+        -- creates it beside whose it is.
         'copy', case
-            when c.relkind = 'r' and c.oid not in (select k.oid from kin as k)
-                and exists (
-                    select from original as o
-                    where o.columns <@ array(
-                        select format('%s %s', a.attname, a.atttypid) from pg_attribute as a
-                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-                    )
-                )
-                -- the size is read under a lock: of such a table only
-                then pg_relation_size(c.oid) > 0
-                    and (
-                        pg_stat_get_live_tuples(c.oid) > 0
-                        or not exists (
-                            select from pg_attribute as a
-                            where a.attrelid = c.oid and a.attnum > 0 and a.attnotnull
-                        )
-                    )
-            else false
+            when c.relkind not in ('r', 'p') or copied.whole is null then null
+            -- the size is read under a lock: of such a table only
+            when not exists (
+                select
+                from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
+                where part.oid not in (select k.oid from kin as k where not k.up) and pg_relation_size(part.oid) > 0
+            ) then null
+            when copied.whole or (shape.owned and shape.bare) then 'certain'
+            when shape.owned or shape.bare then 'undecided'
         end,
         'parents', (select jsonb_agg(i.inhparent::bigint) from pg_inherits as i where i.inhrelid = c.oid),
         'keys', (
@@ -168,6 +160,15 @@ cross join lateral (
         coalesce(bool_or(t.option_value::boolean) filter (where t.option_name = 'security_barrier'), false) as barrier
     from pg_options_to_table(c.reloptions) as t
 ) as settings
+cross join lateral (
+    select
+        array_agg(a.attname) as columns, bool_or(a.attname = 'user_id') as owned, not bool_or(a.attnotnull) as bare
+    from pg_attribute as a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+) as shape
+cross join lateral (
+    select bool_or(o.columns <@ shape.columns) as whole from original as o where o.texts <@ shape.columns
+) as copied
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384 -- the first that is not PostgreSQL's own
 union all
 select
