@@ -281,12 +281,14 @@ class _Search:
                 loud = not silent or bodies.carries_rows(model.functions[other]["text"])
                 yield step.to(other, runs, runs, frozenset(), "certain" if loud else "mute"), label, cut
         if runs != actor and not function["extension"]:
-            yield from self._undecided(text, runs, label, cut)
+            yield from self._undecided(function, runs, label, cut)
 
-    def _undecided(self, text: str, runs: int, label: str, cut: Cut | None) -> Iterator[tuple["_End", str, Cut | None]]:
+    def _undecided(
+        self, function: Document, runs: int, label: str, cut: Cut | None
+    ) -> Iterator[tuple["_End", str, Cut | None]]:
         """What a function does that no text says."""
-        statistics = any(mention.name in _STATISTICS for mention in bodies.mentions(text))
-        if statistics or bodies.is_dynamic(text):
+        statistics = any(mention.name in _STATISTICS for mention in _mentions(function["text"], function))
+        if statistics or bodies.is_dynamic(function["text"]):
             does = "which reads statistics of their values" if statistics else "which runs SQL that it puts together"
             for relation in self._model.relations.values():
                 if relation["name"] in self._tables and (verbs := self._model.foreign(runs, relation)):
@@ -296,7 +298,8 @@ class _Search:
         """How a function with the caller's rights gets past the policies: it sets who is calling, or precedes them."""
         text, read = function["text"], frozenset({"select"})
         changes = {setting for setting, value in bodies.becomes(text) if setting != "role" or not value}
-        reads = any(self._named(text)) or any(self._called(text, actor, any_schema=True)) or bodies.is_dynamic(text)
+        named, called = self._named(text, function=function), self._called(text, actor, any_schema=True)
+        reads = any(named) or any(called) or bodies.is_dynamic(text)
         if changes and reads:
             certainty: Certainty = "certain" if "identity" in changes else "undecided"
             label = f"{label}, which sets who is calling"
@@ -339,7 +342,7 @@ class _Search:
         """The relations that a text mentions."""
         path = ((function or {}).get("settings") or {}).get("search_path")
         searched = [each.strip(' "') for each in path.split(",")] if path is not None else None
-        for mention in bodies.mentions(text, tuple((function or {}).get("parameters") or ())):
+        for mention in _mentions(text, function):
             found = {
                 self._model.schemas[self._model.relations[oid]["schema"]]["name"]: oid
                 for oid in self._model.relations_named.get(mention.name, [])
@@ -370,6 +373,10 @@ class _Search:
         if self._model.is_exempt(role, relation):
             return f"{name}, whose row level security does not apply to {self._model.roles[role]['name']}"
         return f"{name}, whose policies or rights let it through"
+
+
+def _mentions(text: str, function: Document | None) -> tuple[bodies.Mention, ...]:
+    return bodies.mentions(text, tuple((function or {}).get("parameters") or ()))
 
 
 _End = tuple[str, frozenset[str], Certainty]

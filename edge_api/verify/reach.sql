@@ -36,7 +36,7 @@ original as (
     group by c.oid
 ),
 
-keys as (
+keys as materialized (
     select c.*
     from pg_constraint as c
     where c.conrelid in (select k.oid from kin as k)
@@ -127,10 +127,13 @@ select
         -- the functions that an insert calls
         'defaults', (
             select jsonb_agg(distinct d.refobjid::bigint)
-            from pg_depend as d
-            left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid
-            left join pg_constraint as k on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
-            where d.refclassid = 'pg_proc'::regclass and c.oid in (a.adrelid, k.conrelid)
+            from (
+                select 'pg_attrdef'::regclass, a.oid from pg_attrdef as a where a.adrelid = c.oid
+                union all
+                select 'pg_constraint'::regclass, k.oid from pg_constraint as k where k.conrelid = c.oid
+            ) as part (catalog, oid)
+            inner join pg_depend as d
+                on part.catalog = d.classid and part.oid = d.objid and d.refclassid = 'pg_proc'::regclass
         ),
         -- What users wrote, under its own name: certain beside all other columns, or in a table as "create table as"
         -- creates it beside whose it is.
@@ -202,8 +205,7 @@ select
         ), 'extension', exists (
             select from pg_depend as d
             where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-        ), 'leakproof', p.proleakproof, 'operators',
-        (select jsonb_agg(distinct o.oprname) from pg_operator as o where o.oprcode = p.oid),
+        ), 'leakproof', p.proleakproof, 'operators', o.names,
         'triggers', (
             select jsonb_agg(jsonb_build_array(t.tgrelid::regclass, format('%I', t.tgname)))
             from pg_trigger as t
@@ -221,4 +223,5 @@ select
 from pg_proc as p
 inner join schemas as n on p.pronamespace = n.oid
 inner join pg_language as l on p.prolang = l.oid
+left join (select oprcode, jsonb_agg(distinct oprname) as names from pg_operator group by oprcode) as o on p.oid = o.oprcode
 where p.oid >= 16384 and (l.lanname != 'c' or p.prokind = 'a')
