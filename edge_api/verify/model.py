@@ -30,9 +30,13 @@ class Model:
     relations: dict[int, Document] = field(default_factory=dict)
     functions: dict[int, Document] = field(default_factory=dict)
     memberships: list[Document] = field(default_factory=list)
-    relations_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    functions_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    by_name: dict[tuple[str, str], list[Document]] = field(default_factory=lambda: defaultdict(list))
     _holds: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def named(self, kind: str, schema: str, name: str) -> list[Document]:
+        """The tables or functions of a name, in any schema if none is given."""
+        found = self.by_name.get((kind, name.strip('"')), [])
+        return [each for each in found if schema.strip('"') in {"", self.schemas[each["schema"]]["name"]}]
 
     def changed(self) -> None:
         """To be called when a role or a membership was changed."""
@@ -139,13 +143,8 @@ class Model:
         return all(self._stands(role, asked) for asked in asks)
 
     def _stands(self, role: int, asked: Asked) -> bool:
-        kind, schema, name = asked
-        documents, named = (self.relations, self.relations_named)
-        if kind == "function":
-            documents, named = (self.functions, self.functions_named)
-        found = [documents[oid] for oid in named.get(name.strip('"'), [])]
-        found = [each for each in found if schema.strip('"') in {"", self.schemas[each["schema"]]["name"]}]
-        if kind == "function":
+        found = self.named(*asked)
+        if asked[0] == "function":
             return bool(found) and all(self._asks_the_caller(role, each["text"]) for each in found)
         return bool(found) and not any(self._may_add(role, each) for each in found)
 
@@ -184,9 +183,9 @@ def read(connection: psycopg.Connection) -> Model:
                 model.schemas[document["oid"]] = document
             case "relation":
                 model.relations[document["oid"]] = document
-                model.relations_named[document["bare"]].append(document["oid"])
+                model.by_name["table", document["bare"]].append(document)
             case _:
                 model.functions[document["oid"]] = document
                 for name in {document["bare"], *(document["operators"] or [])}:
-                    model.functions_named[name].append(document["oid"])
+                    model.by_name["function", name].append(document)
     return model
