@@ -63,36 +63,31 @@ class Model:
                     pending.append(m["roleid"])
         return found
 
-    def is_superuser(self, role: int) -> bool:
-        """Whether nothing holds a role back."""
-        return bool(self.roles[role]["superuser"])
-
     def _predefined(self, role: int, name: str) -> bool:
         return any(each and self.roles[each]["name"] == name for each in self.holds(role))
 
     def uses(self, role: int, schema: int) -> bool:
         """Whether a role may look names up in a schema."""
-        return (
-            self.is_superuser(role)
-            or bool(self.holds(role) & {*(self.schemas[schema]["users"] or []), self.schemas[schema]["owner"]})
+        return bool(
+            self.roles[role]["superuser"]
+            or self.holds(role) & {*(self.schemas[schema]["users"] or []), self.schemas[schema]["owner"]}
             or self._predefined(role, "pg_read_all_data")
             or self._predefined(role, "pg_write_all_data")
         )
 
     def executes(self, role: int, function: Document) -> bool:
         """Whether a role may execute a function."""
-        return self.is_superuser(role) or bool(self.holds(role) & {*(function["users"] or []), function["owner"]})
+        return bool(self.roles[role]["superuser"] or self.holds(role) & {*(function["users"] or []), function["owner"]})
 
     def verbs(self, role: int, relation: Document, column: str | None = None) -> frozenset[str]:
         """What a role may do with a relation, or with some columns of it, or with one column; row security aside."""
         held = self.holds(role)
-        if self.is_superuser(role):
+        if self.roles[role]["superuser"]:
             return VERBS
-        found = {verb for grantee, verb, _ in relation["rights"] or [] if grantee in held}
-        found |= {
+        found = {
             verb
-            for grantee, verb, _, name in relation["column_rights"] or []
-            if grantee in held and column in {None, name}
+            for grantee, verb, _, name in relation["rights"] or []
+            if grantee in held and (column is None or name in {None, column})
         }
         if self._predefined(role, "pg_read_all_data"):
             found.add("select")
@@ -102,8 +97,8 @@ class Model:
 
     def is_exempt(self, role: int, relation: Document) -> bool:
         """Whether row level security does not apply to a role."""
-        return (
-            self.is_superuser(role)
+        return bool(
+            self.roles[role]["superuser"]
             or self.roles[role]["bypasses"]
             or not relation["row_security"]
             or (relation["owner"] in self.holds(role) and not relation["forced"])

@@ -87,14 +87,13 @@ select
         ),
         'text', case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end,
         'rights', (
-            select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint))
-            from aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as a
-        ),
-        'column_rights', (
             select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint, t.attname))
-            from pg_attribute as t
-            cross join lateral aclexplode(t.attacl) as a
-            where t.attrelid = c.oid
+            from (
+                select null as attname, coalesce(c.relacl, acldefault('r', c.relowner)) as acl
+                union all
+                select attname, attacl from pg_attribute where attrelid = c.oid
+            ) as t
+            cross join lateral aclexplode(t.acl) as a
         ),
         'rules', (
             select
@@ -109,7 +108,7 @@ select
             where w.ev_class = c.oid and w.ev_type != '1' and w.ev_enabled != 'D'
         ),
         'triggers', (
-            select jsonb_agg(jsonb_build_array(t.tgname, t.tgfoid::bigint))
+            select jsonb_agg(jsonb_build_array(format('%I', t.tgname), t.tgfoid::bigint))
             from pg_trigger as t
             where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled not in ('D', 'R')
         ),
@@ -206,11 +205,6 @@ select
             select from pg_depend as d
             where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
         ), 'leakproof', p.proleakproof, 'operators', o.names,
-        'triggers', (
-            select jsonb_agg(jsonb_build_array(t.tgrelid::regclass, format('%I', t.tgname)))
-            from pg_trigger as t
-            where t.tgfoid = p.oid and not t.tgisinternal
-        ),
         -- what an operator, a cast, a default or a policy calls needs no usage on its schema
         'referenced', exists (
             select from pg_depend as d

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, locked_out, own, reached, undecidable, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, locked_out, own, reached, undecidable, weaker
 
 _LIKE = "(like public.user_accounts)"
 _ALL = "(like public.user_accounts including all)"
@@ -265,6 +265,19 @@ GAPS: Final[dict[str, Gap]] = {
         f"""create function public."F n"() {_TRIGGER} as 'begin return null; end';
         create trigger "A; b" after insert on public.user_accounts for each row execute function public."F n"()""",
         only_person=True,
+    ),
+    "a foreign table of it": contested(
+        "create foreign data wrapper w; create server s foreign data wrapper w; create foreign table public.x "
+        "(account_name text) server s options (schema_name 'public', table_name 'user_accounts'); "
+        "grant select on public.x to anon",
+        superuser=True,
+        only_person=True,
+    ),
+    "a foreign table of another": own(
+        "create foreign data wrapper w; create server s foreign data wrapper w; create foreign table public.x "
+        "(name text) server s options (schema_name 'public', table_name 'todos'); "
+        "grant select on public.x to anon",
+        superuser=True,
     ),
     # Copies
     "a copy of two columns": reached("create table public.x as select user_id, account_name from public.user_accounts"),
