@@ -138,11 +138,14 @@ select
         -- creates it beside whose it is.
         'copy', case
             when c.relkind not in ('r', 'p') or copied.whole is null then null
-            -- the size is read under a lock: of such a table only
+            -- the size is read under a lock: of such a table only, and never of a protected one
             when not exists (
                 select
                 from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
-                where part.oid not in (select k.oid from kin as k where not k.up) and pg_relation_size(part.oid) > 0
+                where case
+                        when part.oid in (select k.oid from kin as k where not k.up) then false
+                        else pg_relation_size(part.oid) > 0
+                    end
             ) then null
             when copied.whole or (shape.owned and shape.bare) then 'certain'
             when shape.owned or shape.bare then 'undecided'
