@@ -58,8 +58,8 @@ class Cuts:
         model, name = self._model, relation["name"]
         subject = f"{'materialized view' if relation['kind'] == 'm' else 'table'} {name}"
         open_to = {held for _, actor in self.actors() for held in model.holds(actor)} - {relation["owner"]}
-        rights = [each for key in ("rights", "column_rights") for each in relation[key] or []]
-        changes: Changes = ((relation, {"rights": [], "column_rights": []}),)
+        rights = relation["rights"] or []
+        changes: Changes = ((relation, {"rights": []}),)
         granted = sorted(open_to & {each[0] for each in rights})
         if not granted:
             for other, memberships in model.becomes(role).items():
@@ -105,7 +105,8 @@ class Cuts:
     def _restored(self, relation: Document) -> Changes:
         """What the migrations and Supabase make of a protected table, and of the API's roles."""
         roles = [role for role in self._model.roles.values() if role["name"] in OPEN_ROLES]
-        rights = [right for right in relation["rights"] if right[0] not in {PUBLIC, *(role["oid"] for role in roles)}]
+        closed = {PUBLIC, *(role["oid"] for role in roles)}
+        rights = [right for right in relation["rights"] or [] if right[0] not in closed or right[3]]
         return (
             (relation, {**_CLOSED, "owner": -1, "rights": rights}),
             *((role, {"superuser": False, "bypasses": False}) for role in roles),
@@ -114,7 +115,12 @@ class Cuts:
     def session(self, function: Document, setting: str) -> Cut:
         """Of a function that changes who is calling: a trigger's runs without a right to execute it."""
         name = function["name"]
-        fix = [f"alter table {table} disable trigger {trigger}" for table, trigger in function["triggers"] or []]
+        fix = [
+            f"alter table {relation['name']} disable trigger {trigger}"
+            for relation in self._model.relations.values()
+            for trigger, called in relation["triggers"] or []
+            if called == function["oid"]
+        ]
         if setting in (function["settings"] or {}):
             fix = [f"alter routine {name} reset {setting}"]
         elif not function["returns"].endswith("trigger"):

@@ -107,7 +107,6 @@ _CHANGED: Final[dict[str, tuple[Level, str]]] = {
     "type": ("warning", "is of type {0}, not {1}"),
     "not null": ("warning", "may be null, or was not checked for rows that exist"),
     "default": ("warning", "has the default {0}, not {1}"),
-    "generation": ("warning", "is generated in another way"),
     "definition": ("warning", "is {0}, not {1}"),
     "signature": ("error", f"is declared as {{0}}, not {{1}}: {_FAILS}"),
 }
@@ -123,10 +122,6 @@ _FIXES: Final[dict[str, tuple[str, ...]]] = {
     "type": ("alter {item.parent} alter column {item.bare} type {value}",),
     "not null": ("alter {item.parent} alter column {item.bare} {value} not null",),
     "default": ("alter {item.parent} alter column {item.bare} {value}",),
-    "generation": (
-        "alter {item.parent} alter column {item.bare} drop identity if exists",
-        "alter {item.parent} alter column {item.bare} drop expression if exists",
-    ),
     "signature": ("drop function if exists {item.name}",),
     "definition of a constraint": (
         "alter {item.parent} drop constraint if exists {item.bare}",
@@ -246,6 +241,9 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
         fix, shown, advice = _fix(item, aspect), (after, before), ""
         if "restore" in item.detail:
             fix = [*_grants(item)]
+        elif aspect == "default" and str(after).startswith("generated"):
+            alter = f"alter {item.parent} alter column {item.bare}"
+            fix, advice = [f"{alter} drop identity if exists", f"{alter} drop expression if exists", *fix], _IN_THE_WAY
         elif aspect == "options":
             lists = {"reset": [option.partition("=")[0] for option in after or []], "set": before}
             fix = [f"alter {item.subject} {verb} ({', '.join(each)})" for verb, each in lists.items() if each]

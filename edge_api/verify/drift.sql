@@ -86,8 +86,9 @@ end loop; end$$$do$, p.oid::regprocedure
             end,
             -- PostgreSQL 18 makes constraints of them, which need not have been checked
             'not null', case when a.attnotnull and n.oid is null then 'set' else 'drop' end,
-            'generation', a.attidentity::text || a.attgenerated::text,
-            'default', d.default_value
+            'default', nullif(
+                concat_ws(' ', case when a.attidentity != '' or a.attgenerated != '' then 'generated' end, d.default_value), ''
+            )
         ),
         jsonb_build_object(
             'creation', concat_ws(

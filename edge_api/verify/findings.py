@@ -31,7 +31,9 @@ _ORDER: Final = (
     r"comment",
 )
 
-_MAY_FAIL: Final = re.compile(r"alter table .* ((add|drop) constraint|set not null|type )|drop index", re.IGNORECASE)
+_MAY_FAIL: Final = re.compile(
+    r"alter table .* ((add|drop) constraint|drop (default|expression)|set not null|type )|drop index", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

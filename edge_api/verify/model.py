@@ -30,9 +30,13 @@ class Model:
     relations: dict[int, Document] = field(default_factory=dict)
     functions: dict[int, Document] = field(default_factory=dict)
     memberships: list[Document] = field(default_factory=list)
-    relations_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    functions_named: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    by_name: dict[tuple[str, str], list[Document]] = field(default_factory=lambda: defaultdict(list))
     _holds: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def named(self, kind: str, schema: str, name: str) -> list[Document]:
+        """The tables or functions of a name, in any schema if none is given."""
+        found = self.by_name.get((kind, name.strip('"')), [])
+        return [each for each in found if schema.strip('"') in {"", self.schemas[each["schema"]]["name"]}]
 
     def changed(self) -> None:
         """To be called when a role or a membership was changed."""
@@ -59,36 +63,31 @@ class Model:
                     pending.append(m["roleid"])
         return found
 
-    def is_superuser(self, role: int) -> bool:
-        """Whether nothing holds a role back."""
-        return bool(self.roles[role]["superuser"])
-
     def _predefined(self, role: int, name: str) -> bool:
         return any(each and self.roles[each]["name"] == name for each in self.holds(role))
 
     def uses(self, role: int, schema: int) -> bool:
         """Whether a role may look names up in a schema."""
-        return (
-            self.is_superuser(role)
-            or bool(self.holds(role) & {*(self.schemas[schema]["users"] or []), self.schemas[schema]["owner"]})
+        return bool(
+            self.roles[role]["superuser"]
+            or self.holds(role) & {*(self.schemas[schema]["users"] or []), self.schemas[schema]["owner"]}
             or self._predefined(role, "pg_read_all_data")
             or self._predefined(role, "pg_write_all_data")
         )
 
     def executes(self, role: int, function: Document) -> bool:
         """Whether a role may execute a function."""
-        return self.is_superuser(role) or bool(self.holds(role) & {*(function["users"] or []), function["owner"]})
+        return bool(self.roles[role]["superuser"] or self.holds(role) & {*(function["users"] or []), function["owner"]})
 
     def verbs(self, role: int, relation: Document, column: str | None = None) -> frozenset[str]:
         """What a role may do with a relation, or with some columns of it, or with one column; row security aside."""
         held = self.holds(role)
-        if self.is_superuser(role):
+        if self.roles[role]["superuser"]:
             return VERBS
-        found = {verb for grantee, verb, _ in relation["rights"] or [] if grantee in held}
-        found |= {
+        found = {
             verb
-            for grantee, verb, _, name in relation["column_rights"] or []
-            if grantee in held and column in {None, name}
+            for grantee, verb, _, name in relation["rights"] or []
+            if grantee in held and (column is None or name in {None, column})
         }
         if self._predefined(role, "pg_read_all_data"):
             found.add("select")
@@ -98,8 +97,8 @@ class Model:
 
     def is_exempt(self, role: int, relation: Document) -> bool:
         """Whether row level security does not apply to a role."""
-        return (
-            self.is_superuser(role)
+        return bool(
+            self.roles[role]["superuser"]
             or self.roles[role]["bypasses"]
             or not relation["row_security"]
             or (relation["owner"] in self.holds(role) and not relation["forced"])
@@ -139,13 +138,8 @@ class Model:
         return all(self._stands(role, asked) for asked in asks)
 
     def _stands(self, role: int, asked: Asked) -> bool:
-        kind, schema, name = asked
-        documents, named = (self.relations, self.relations_named)
-        if kind == "function":
-            documents, named = (self.functions, self.functions_named)
-        found = [documents[oid] for oid in named.get(name.strip('"'), [])]
-        found = [each for each in found if schema.strip('"') in {"", self.schemas[each["schema"]]["name"]}]
-        if kind == "function":
+        found = self.named(*asked)
+        if asked[0] == "function":
             return bool(found) and all(self._asks_the_caller(role, each["text"]) for each in found)
         return bool(found) and not any(self._may_add(role, each) for each in found)
 
@@ -184,9 +178,9 @@ def read(connection: psycopg.Connection) -> Model:
                 model.schemas[document["oid"]] = document
             case "relation":
                 model.relations[document["oid"]] = document
-                model.relations_named[document["bare"]].append(document["oid"])
+                model.by_name["table", document["bare"]].append(document)
             case _:
                 model.functions[document["oid"]] = document
                 for name in {document["bare"], *(document["operators"] or [])}:
-                    model.functions_named[name].append(document["oid"])
+                    model.by_name["function", name].append(document)
     return model

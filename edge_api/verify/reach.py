@@ -49,7 +49,10 @@ class _Step:
     certainty: Certainty = "certain"
 
     def to(self, target: int, runs: int, checked: int, verbs: frozenset[str], certainty: Certainty) -> "_Step":
-        return _Step(target, runs, checked, verbs, max(self.certainty, certainty, key=_CERTAINTIES.index))
+        return _Step(target, runs, checked, verbs, self.with_certainty(certainty))
+
+    def with_certainty(self, certainty: Certainty) -> Certainty:
+        return max(self.certainty, certainty, key=_CERTAINTIES.index)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class _Leak:
     verbs: frozenset[str]
     certainty: Certainty
     path: tuple[str, ...]
-    cuts: tuple[Cut, ...]
+    cut: Cut
+    """The first place where it can be closed."""
 
 
 def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> list[Finding]:
@@ -75,17 +79,17 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
     search = _Search(model, tables, tuple(closing))
     found: dict[Cut, list[_Leak]] = {}
     subjects = {f"table {table}" for table in tables}
-    while True:
-        leaks = sorted(
-            (leak for leak in search.leaks() if leak.cuts and leak.cuts[0] not in found),
-            key=lambda leak: (_CERTAINTIES.index(leak.certainty), leak.cuts[0].subject not in subjects, len(leak.path)),
-        )
-        if not leaks:
-            return [*(_finding(cut, paths) for cut, paths in found.items()), *search.ancestors()]
-        cut = leaks[0].cuts[0]
-        found[cut] = [leak for leak in leaks if leak.cuts[0] == cut and leak.certainty == leaks[0].certainty]
-        cut.close()
+
+    def rank(leak: _Leak) -> tuple[int, bool, int]:
+        return _CERTAINTIES.index(leak.certainty), leak.cut.subject not in subjects, len(leak.path)
+
+    # what ranks the same, none of the others closes
+    while leaks := sorted((leak for leak in search.leaks() if leak.cut not in found), key=rank):
+        for cut in dict.fromkeys(leak.cut for leak in leaks if rank(leak) == rank(leaks[0])):
+            found[cut] = [leak for leak in leaks if leak.cut == cut and leak.certainty == leaks[0].certainty]
+            cut.close()
         model.changed()
+    return [*(_finding(cut, paths) for cut, paths in found.items()), *search.ancestors()]
 
 
 def _finding(cut: Cut, leaks: Sequence[_Leak]) -> Finding:
@@ -112,25 +116,26 @@ class _Search:
         for name, role in self.cuts.actors():
             for actor, memberships in self._model.becomes(role).items():
                 path = [f"member of {self._model.roles[m['roleid']]['name']}" for m in memberships]
-                cuts = [self.cuts.membership(m) for m in memberships[:1]]
-                yield from self._walk(name, actor, (name, *path), tuple(cuts))
+                cut = self.cuts.membership(memberships[0]) if memberships else None
+                yield from self._walk(name, actor, (name, *path), cut)
 
-    def _walk(self, name: str, actor: int, path: tuple[str, ...], cuts: tuple[Cut, ...]) -> Iterator[_Leak]:
-        pending = deque((step, path, cuts) for step in self._first(actor))
-        seen = {step for step, *_ in pending}
+    def _walk(self, name: str, actor: int, path: tuple[str, ...], first: Cut | None) -> Iterator[_Leak]:
+        relations = self._model.relations
+        pending = deque((step, path, first) for step in self._first(actor))
+        seen: set[tuple[_Step, Cut | None]] = {(step, None) for step, *_ in pending}
         while pending:
-            step, path, cuts = pending.popleft()
-            after = self._relation if step.object in self._model.relations else self._function
+            step, path, first = pending.popleft()
+            after = self._relation if step.object in relations else self._function
             for following, label, cut in after(step, actor):
-                way = (*path, label) if label else path
-                cutting = (*cuts, cut) if cut else cuts
+                way, closing = (*path, label), first or cut
                 if isinstance(following, _Step):
-                    if following not in seen:
-                        seen.add(following)
-                        pending.append((following, way, cutting))
-                else:
-                    table, verbs, certainty = following
-                    yield _Leak(name, table, verbs, certainty, way, cutting)
+                    # all ways to rows of others are followed, so that each is closed in the same round
+                    ends = relations.get(following.object, {}).get("protected")
+                    if (state := (following, closing if ends else None)) not in seen:
+                        seen.add(state)
+                        pending.append((following, way, closing))
+                elif closing:
+                    yield _Leak(name, *following, way, closing)
 
     def _first(self, actor: int) -> Iterator[_Step]:
         model = self._model
@@ -167,9 +172,11 @@ class _Search:
                 fix = f"alter table {parent} drop constraint {constraint}"
                 cut = Cut(f"constraint {constraint} on {parent}", (fix,), ((relation, {"keys": []}),))
                 yield (parent, verbs, step.certainty), f"{name} by the foreign key {constraint}", cut
-        if relation["copy"] and (verbs := model.foreign(step.checked, relation) & step.verbs & {"select"}):
-            label = f"{name}, which has rows and the columns of the table"
-            yield (self._tables[0], verbs, step.certainty), label, self.cuts.child(relation)
+        read = model.foreign(step.checked, relation) & step.verbs & {"select"}
+        if read and relation["copy"] and not relation["protected"]:
+            label = f"{name}, which has rows and columns of the table"
+            certainty = step.with_certainty(relation["copy"])
+            yield (self._tables[0], read, certainty), label, self.cuts.child(relation)
         if relation["kind"] in "vm":
             yield from self._query(step, relation, owned_by)
         yield from self._writes(step, relation, owned_by, actor)
@@ -276,12 +283,14 @@ class _Search:
                 loud = not silent or bodies.carries_rows(model.functions[other]["text"])
                 yield step.to(other, runs, runs, frozenset(), "certain" if loud else "mute"), label, cut
         if runs != actor and not function["extension"]:
-            yield from self._undecided(text, runs, label, cut)
+            yield from self._undecided(function, runs, label, cut)
 
-    def _undecided(self, text: str, runs: int, label: str, cut: Cut | None) -> Iterator[tuple["_End", str, Cut | None]]:
+    def _undecided(
+        self, function: Document, runs: int, label: str, cut: Cut | None
+    ) -> Iterator[tuple["_End", str, Cut | None]]:
         """What a function does that no text says."""
-        statistics = any(mention.name in _STATISTICS for mention in bodies.mentions(text))
-        if statistics or bodies.is_dynamic(text):
+        statistics = any(mention.name in _STATISTICS for mention in _mentions(function["text"], function))
+        if statistics or bodies.is_dynamic(function["text"]):
             does = "which reads statistics of their values" if statistics else "which runs SQL that it puts together"
             for relation in self._model.relations.values():
                 if relation["name"] in self._tables and (verbs := self._model.foreign(runs, relation)):
@@ -291,7 +300,8 @@ class _Search:
         """How a function with the caller's rights gets past the policies: it sets who is calling, or precedes them."""
         text, read = function["text"], frozenset({"select"})
         changes = {setting for setting, value in bodies.becomes(text) if setting != "role" or not value}
-        reads = any(self._named(text)) or any(self._called(text, actor, any_schema=True)) or bodies.is_dynamic(text)
+        named, called = self._named(text, function=function), self._called(text, actor, any_schema=True)
+        reads = any(named) or any(called) or bodies.is_dynamic(text)
         if changes and reads:
             certainty: Certainty = "certain" if "identity" in changes else "undecided"
             label = f"{label}, which sets who is calling"
@@ -305,11 +315,9 @@ class _Search:
         """The roles that a function sets and whoever logs in may."""
         model = self._model
         login = next((oid for oid, role in model.roles.items() if role["name"] == "authenticator"), actor)
-        roles = {model.roles[oid]["name"]: oid for oid in (*model.becomes(login), *model.becomes(actor))}
         chosen = [value for setting, value in bodies.becomes(function["text"]) if setting == "role"]
-        for name in ((function["settings"] or {}).get("role", "").strip("'\""), *chosen):
-            if name in roles:
-                yield roles[name]
+        for name in {(function["settings"] or {}).get("role", "").strip("'\""), *chosen} - {""}:
+            yield from (oid for oid in model.becomes(login) | model.becomes(actor) if model.roles[oid]["name"] == name)
 
     def _limited(self, actor: int, target: int, mention: bodies.Mention) -> bool:
         """Whether the condition beside a mention leaves the caller's rows only, or asks what the caller cannot set."""
@@ -334,29 +342,23 @@ class _Search:
         """The relations that a text mentions."""
         path = ((function or {}).get("settings") or {}).get("search_path")
         searched = [each.strip(' "') for each in path.split(",")] if path is not None else None
-        for mention in bodies.mentions(text, tuple((function or {}).get("parameters") or ())):
-            found = {
-                self._model.schemas[self._model.relations[oid]["schema"]]["name"]: oid
-                for oid in self._model.relations_named.get(mention.name, [])
-            }
-            if not mention.schema and searched is not None:
-                found = {schema: found[schema] for schema in searched if schema in found}
-                found = dict(list(found.items())[:1])
-            for schema, oid in found.items():
-                if mention.schema == schema or (not mention.schema and not qualified):
-                    yield oid, mention
+        for mention in _mentions(text, function):
+            found = self._model.named("table", mention.schema, mention.name)
+            if not mention.schema and qualified:
+                found = []
+            elif not mention.schema and searched is not None:
+                schemas = self._model.schemas
+                found = [each for name in searched for each in found if schemas[each["schema"]]["name"] == name][:1]
+            yield from ((each["oid"], mention) for each in found)
 
     def _called(self, text: str, role: int | None, *, any_schema: bool) -> Iterator[int]:
         """The functions that a text calls and a role, if it needs a right, may execute."""
         for schema, name in bodies.calls(text):
-            for oid in self._model.functions_named.get(name, []):
-                function = self._model.functions[oid]
-                if schema not in {"", self._model.schemas[function["schema"]]["name"]}:
-                    continue
+            for function in self._model.named("function", schema, name):
                 if role is None or (
                     self._model.executes(role, function) and (any_schema or self._model.uses(role, function["schema"]))
                 ):
-                    yield oid
+                    yield function["oid"]
 
     def _why(self, role: int, relation: Document) -> str:
         name = relation["name"]
@@ -365,6 +367,10 @@ class _Search:
         if self._model.is_exempt(role, relation):
             return f"{name}, whose row level security does not apply to {self._model.roles[role]['name']}"
         return f"{name}, whose policies or rights let it through"
+
+
+def _mentions(text: str, function: Document | None) -> tuple[bodies.Mention, ...]:
+    return bodies.mentions(text, tuple((function or {}).get("parameters") or ()))
 
 
 _End = tuple[str, frozenset[str], Certainty]

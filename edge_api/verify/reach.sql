@@ -28,7 +28,7 @@ kin as (
 ),
 
 original as (
-    select array_agg(format('%s %s', a.attname, a.atttypid)) as columns
+    select array_agg(a.attname) as columns, array_agg(a.attname) filter (where a.atttypid = 'text'::regtype) as texts
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
     inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
@@ -36,7 +36,7 @@ original as (
     group by c.oid
 ),
 
-keys as (
+keys as materialized (
     select c.*
     from pg_constraint as c
     where c.conrelid in (select k.oid from kin as k)
@@ -55,7 +55,8 @@ select
     'membership' as kind, to_jsonb(m)
     || jsonb_build_object(
         'inherits', coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit),
-        'sets', coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+        -- who may pass it on, gives it to himself
+        'sets', m.admin_option or coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
     ) as document
 from pg_auth_members as m
 inner join pg_roles as r on m.member = r.oid
@@ -86,14 +87,13 @@ select
         ),
         'text', case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end,
         'rights', (
-            select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint))
-            from aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as a
-        ),
-        'column_rights', (
             select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint, t.attname))
-            from pg_attribute as t
-            cross join lateral aclexplode(t.attacl) as a
-            where t.attrelid = c.oid
+            from (
+                select null as attname, coalesce(c.relacl, acldefault('r', c.relowner)) as acl
+                union all
+                select attname, attacl from pg_attribute where attrelid = c.oid
+            ) as t
+            cross join lateral aclexplode(t.acl) as a
         ),
         'rules', (
             select
@@ -108,7 +108,7 @@ select
             where w.ev_class = c.oid and w.ev_type != '1' and w.ev_enabled != 'D'
         ),
         'triggers', (
-            select jsonb_agg(jsonb_build_array(t.tgname, t.tgfoid::bigint))
+            select jsonb_agg(jsonb_build_array(format('%I', t.tgname), t.tgfoid::bigint))
             from pg_trigger as t
             where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled not in ('D', 'R')
         ),
@@ -126,31 +126,29 @@ select
         -- the functions that an insert calls
         'defaults', (
             select jsonb_agg(distinct d.refobjid::bigint)
-            from pg_depend as d
-            left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid
-            left join pg_constraint as k on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
-            where d.refclassid = 'pg_proc'::regclass and c.oid in (a.adrelid, k.conrelid)
+            from (
+                select 'pg_attrdef'::regclass, a.oid from pg_attrdef as a where a.adrelid = c.oid
+                union all
+                select 'pg_constraint'::regclass, k.oid from pg_constraint as k where k.conrelid = c.oid
+            ) as part (catalog, oid)
+            inner join pg_depend as d
+                on part.catalog = d.classid and part.oid = d.objid and d.refclassid = 'pg_proc'::regclass
         ),
-        -- what has all columns of a protected table, and rows or at least pages and no constraint, is taken for a copy
+        -- What users wrote, under its own name: certain beside all other columns, or in a table as "create table as"
+        -- creates it beside whose it is.
         'copy', case
-            when c.relkind = 'r' and c.oid not in (select k.oid from kin as k)
-                and exists (
-                    select from original as o
-                    where o.columns <@ array(
-                        select format('%s %s', a.attname, a.atttypid) from pg_attribute as a
-                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-                    )
-                )
-                -- the size is read under a lock: of such a table only
-                then pg_relation_size(c.oid) > 0
-                    and (
-                        pg_stat_get_live_tuples(c.oid) > 0
-                        or not exists (
-                            select from pg_attribute as a
-                            where a.attrelid = c.oid and a.attnum > 0 and a.attnotnull
-                        )
-                    )
-            else false
+            when c.relkind not in ('r', 'p') or copied.whole is null then null
+            -- the size is read under a lock: of such a table only, and never of a protected one
+            when not exists (
+                select
+                from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
+                where case
+                        when part.oid in (select k.oid from kin as k where not k.up) then false
+                        else pg_relation_size(part.oid) > 0
+                    end
+            ) then null
+            when copied.whole or (shape.owned and shape.bare) then 'certain'
+            when shape.owned or shape.bare then 'undecided'
         end,
         'parents', (select jsonb_agg(i.inhparent::bigint) from pg_inherits as i where i.inhrelid = c.oid),
         'keys', (
@@ -167,6 +165,15 @@ cross join lateral (
         coalesce(bool_or(t.option_value::boolean) filter (where t.option_name = 'security_barrier'), false) as barrier
     from pg_options_to_table(c.reloptions) as t
 ) as settings
+cross join lateral (
+    select
+        array_agg(a.attname) as columns, bool_or(a.attname = 'user_id') as owned, not bool_or(a.attnotnull) as bare
+    from pg_attribute as a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+) as shape
+cross join lateral (
+    select bool_or(o.columns <@ shape.columns) as whole from original as o where o.texts <@ shape.columns
+) as copied
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384 -- the first that is not PostgreSQL's own
 union all
 select
@@ -200,13 +207,7 @@ select
         ), 'extension', exists (
             select from pg_depend as d
             where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-        ), 'leakproof', p.proleakproof, 'operators',
-        (select jsonb_agg(distinct o.oprname) from pg_operator as o where o.oprcode = p.oid),
-        'triggers', (
-            select jsonb_agg(jsonb_build_array(t.tgrelid::regclass, format('%I', t.tgname)))
-            from pg_trigger as t
-            where t.tgfoid = p.oid and not t.tgisinternal
-        ),
+        ), 'leakproof', p.proleakproof, 'operators', o.names,
         -- what an operator, a cast, a default or a policy calls needs no usage on its schema
         'referenced', exists (
             select from pg_depend as d
@@ -219,4 +220,5 @@ select
 from pg_proc as p
 inner join schemas as n on p.pronamespace = n.oid
 inner join pg_language as l on p.prolang = l.oid
+left join (select oprcode, jsonb_agg(distinct oprname) as names from pg_operator group by oprcode) as o on p.oid = o.oprcode
 where p.oid >= 16384 and (l.lanname != 'c' or p.prokind = 'a')

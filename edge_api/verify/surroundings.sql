@@ -5,7 +5,7 @@
 --
 -- The catalogs have columns named like keywords, and a row of a table of data is a line:
 -- noqa: disable=AL03,RF02,RF04,ST05,layout
-with recursive open_roles as (
+with open_roles as (
     select oid, rolname as name
     from pg_roles where rolname in ('anon', 'authenticated')
     union all
@@ -25,16 +25,6 @@ members (name, of) as (
     from open_roles as o
     inner join pg_roles as m on o.oid = m.oid and not m.rolsuper
     inner join pg_roles as r on pg_has_role(m.oid, r.oid, 'member')
-),
-
-memberships as (
-    select o.name, a.roleid as direct, a.roleid, a.grantor
-    from pg_auth_members as a
-    inner join open_roles as o on a.member = o.oid
-    union
-    select m.name, m.direct, a.roleid, m.grantor
-    from memberships as m
-    inner join pg_auth_members as a on m.roleid = a.member
 ),
 
 settings as (
@@ -200,20 +190,33 @@ where a.applies
         or (r.rolname = 'authenticator' and a.fix in ('nosuperuser', 'nobypassrls'))
     )
 union all
-select case when g.rolname ~ '_server_(program|files)$' then 'error' else 'warning' end, 'role ' || m.name,
-    'is a member of ' || g.rolname
-    || case when g.rolname ~ 'server' then ': it reaches the server''s files, and so everything' else '' end,
+select case when bool_or(g.rolname ~ '_server_(program|files)$') then 'error' else 'warning' end, 'role ' || m.rolname,
+    concat_ws(
+        ', and so of ', 'is a member of ' || r.rolname,
+        string_agg(g.rolname, ', ' order by g.rolname) filter (where g.oid != r.oid)
+    ) || case when bool_or(g.rolname ~ 'server') then ': it reaches the server''s files, and so everything' else '' end,
     '', array[
-        format('revoke %s from %I', m.direct::regrole, m.name)
+        format('revoke %I from %I', r.rolname, m.rolname)
         || case when current_setting('server_version_num')::int < 160000 then '' else
-            format(' granted by %s', m.grantor::regrole)
+            format(' granted by %s', a.grantor::regrole)
         end || ' cascade'
     ]
-from memberships as m
-inner join pg_roles as g on m.roleid = g.oid
-where g.rolname ~ '^(pg_|supabase_|(anon|authenticated|authenticator|service_role|postgres)$)'
+from pg_auth_members as a
+inner join pg_roles as m on a.member = m.oid and m.rolname in ('anon', 'authenticated', 'service_role')
+inner join pg_roles as r on a.roleid = r.oid
+-- a superuser is everybody's member
+inner join pg_roles as g on r.oid = g.oid or (pg_has_role(r.oid, g.oid, 'member') and not r.rolsuper)
+where g.oid < 16384 -- predefined
+    or g.rolsuper or g.rolbypassrls or g.rolcreaterole or g.rolreplication
+    or g.rolname ~ '^(supabase_|anon$|authenticated$)'
+    or exists (
+        select from closed as c
+        cross join lateral aclexplode(c.acl) as x
+        where x.grantee = g.oid and c.privilege ~* x.privilege_type
+    )
     -- whom a policy of a protected table is for
     or exists (select from pg_policy as p inner join protected as t on p.polrelid = t.oid where g.oid = any(p.polroles))
+group by m.rolname, r.rolname, a.grantor
 union all
 select 'error', 'role authenticator', 'is no member of ' || o.name || ': requests fail',
     '', array[format('grant %I to authenticator', o.name)]

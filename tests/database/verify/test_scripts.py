@@ -61,6 +61,28 @@ def test_the_policy_tests_object_to_a_database_that_was_not_repaired(
     assert policy_tests.objections(KINDS["policies"]["all policies open"]) != []
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "objects"),
+    [
+        ("roles", "pg_monitor to authenticated", True),
+        ("roles", "service_role to authenticated through another", True),
+        ("roles", "a role of its own, bypassrls, to authenticated", True),
+        ("roles", "a role of its own, createrole, to anon", True),
+        ("roles", "a role of its own, superuser, to service_role", True),
+        ("roles", "a role of its own that creates objects, to authenticated", True),
+        ("policies", "for a role that authenticated inherits", True),
+        ("disguises", "a role of service_role's, inherited", True),
+        ("roles", "a role of its own that leads nowhere", False),
+    ],
+)
+def test_the_policy_tests_object_to_a_membership_that_gives_something(
+    policy_tests: PolicyTests, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, *, objects: bool
+) -> None:
+    monkeypatch.setattr("tests.database.verify.policy_tests.fix_script", lambda _findings: "")
+    membership = "04_rights: none of them is a member of a role that is privileged or has a right"
+    assert (membership in policy_tests.objections(KINDS[kind][name])) is objects
+
+
 @dataclass(frozen=True)
 class InUse:
     """A database in which changes stay."""

@@ -52,6 +52,37 @@ GAPS: Final[dict[str, Gap]] = {
         superuser=True,
     ),
     "a superuser to authenticated": contested("grant supabase_admin to authenticated", superuser=True),
+    **{
+        f"a role of its own, {attribute}, to {role}": weaker(
+            f"create role team {attribute}; grant team to {role}", superuser=True, levels="warning"
+        )
+        for attribute, role in (
+            ("bypassrls", "authenticated"),
+            ("createrole", "anon"),
+            ("replication", "authenticated"),
+            ("superuser", "service_role"),
+        )
+    },
+    "a superuser of its own, to give itself": contested(
+        "create role boss superuser; grant boss to authenticated with admin true, inherit false, set false",
+        superuser=True,
+        since=16,
+    ),
+    "a role of its own that creates objects, to authenticated": weaker(
+        "create role team; grant create on schema public to team; grant team to authenticated",
+        superuser=True,
+        levels="warning",
+    ),
+    "a role of its own that sets a parameter, through another": contested(
+        "create role team; grant set on parameter session_replication_role to team; create role middle in role team; "
+        "grant middle to anon",
+        superuser=True,
+    ),
+    "a role of its own that leads nowhere": own(
+        "create table public.todos (id int); create role team login; grant usage on schema public to team; "
+        "grant all on public.todos to team; grant team to anon, authenticated, service_role",
+        superuser=True,
+    ),
     "authenticated to the owner, who is authenticated's": own("grant authenticated to postgres", superuser=True),
     "pg_read_all_data to authenticated, inherited": reached(
         "grant pg_read_all_data to authenticated with inherit true", superuser=True

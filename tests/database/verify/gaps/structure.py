@@ -148,6 +148,17 @@ GAPS: Final[dict[str, Gap]] = {
         f"{_ALTER} drop column account_name; {_ALTER} add column account_name text not null default 'x'",
         loses_rows=True,
     ),
+    "account_name generated": locked_out(
+        f"{_ALTER} drop column account_name; "
+        f"{_ALTER} add column account_name text not null generated always as ('x') stored",
+        loses_rows=True,
+    ),
+    "account_name generated anew at each reading": locked_out(
+        f"{_ALTER} drop column account_name; {_ALTER} add column account_name text generated always as ('x') virtual",
+        loses_rows=True,
+        only_person=True,
+        since=18,
+    ),
     "another name for a column": locked_out(
         f"{_ALTER} rename column account_name to name", only_person=True, data_in_the_way=True
     ),

@@ -1,10 +1,11 @@
-"""Inheritance and partitions in both directions, rules, triggers that copy, publications, foreign keys."""
+"""Inheritance and partitions in both directions, rules, triggers that copy, publications, foreign keys, copies."""
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, locked_out, reached, undecidable, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, locked_out, own, reached, undecidable, weaker
 
 _LIKE = "(like public.user_accounts)"
+_ALL = "(like public.user_accounts including all)"
 _INHERIT = "alter table public.user_accounts inherit"
 _TRIGGER = "returns trigger language plpgsql set search_path = ''"
 
@@ -264,5 +265,96 @@ GAPS: Final[dict[str, Gap]] = {
         f"""create function public."F n"() {_TRIGGER} as 'begin return null; end';
         create trigger "A; b" after insert on public.user_accounts for each row execute function public."F n"()""",
         only_person=True,
+    ),
+    "a foreign table of it": contested(
+        "create foreign data wrapper w; create server s foreign data wrapper w; create foreign table public.x "
+        "(account_name text) server s options (schema_name 'public', table_name 'user_accounts'); "
+        "grant select on public.x to anon",
+        superuser=True,
+        only_person=True,
+    ),
+    "a foreign table of another": own(
+        "create foreign data wrapper w; create server s foreign data wrapper w; create foreign table public.x "
+        "(name text) server s options (schema_name 'public', table_name 'todos'); "
+        "grant select on public.x to anon",
+        superuser=True,
+    ),
+    # Copies
+    "a copy of two columns": reached("create table public.x as select user_id, account_name from public.user_accounts"),
+    "a copy of two columns, of other types": reached(
+        "create table public.x as select user_id::text, account_name::varchar(99) from public.user_accounts"
+    ),
+    "a copy of some columns and one more": reached(
+        "create table public.x as select now() as copied, account_name, is_active, user_id from public.user_accounts"
+    ),
+    "a copy of two columns that a view shows": reached(
+        "create schema hidden; create table hidden.x as select user_id, account_name from public.user_accounts; "
+        "create view public.v as select account_name from hidden.x"
+    ),
+    "a copy of two columns that a function returns": reached(
+        "create schema hidden; create table hidden.x as select user_id, account_name from public.user_accounts; "
+        "create function public.f() returns setof text language sql security definer set search_path = '' as "
+        "'select account_name from hidden.x'"
+    ),
+    "a copy of two columns with an open policy": reached(
+        "create table public.x as select user_id, account_name from public.user_accounts; "
+        "alter table public.x enable row level security; create policy p on public.x for select using (true)"
+    ),
+    "a copy of all that the table has": reached(
+        f"create table public.x {_ALL}; insert into public.x select * from public.user_accounts"
+    ),
+    "a copy of all that the table has but two columns": reached(
+        f"create table public.x {_ALL}; insert into public.x select * from public.user_accounts; "
+        "alter table public.x drop column is_active, drop column updated_at",
+        levels=CONTESTED,
+        only_person=True,
+    ),
+    "a copy in partitions": reached(
+        f"create schema hidden; create table public.x {_LIKE} partition by list (is_active); create table hidden.x "
+        "partition of public.x default; insert into public.x select * from public.user_accounts"
+    ),
+    "a copy in a parent": reached(
+        f"create table public.parent {_LIKE}; insert into public.parent select * from public.user_accounts; "
+        f"{_INHERIT} public.parent"
+    ),
+    "a copy in another partition": reached(
+        f"create table public.parent {_LIKE} partition by list (is_active); create table public.old partition of "
+        "public.parent for values in (false); insert into public.parent select id, user_id, account_name, false, "
+        "created_at, updated_at from public.user_accounts; update public.user_accounts set is_active = true; "
+        "alter table public.parent attach partition public.user_accounts for values in (true)"
+    ),
+    "a copy with a key of its own": reached(
+        "create table public.x (user_id uuid primary key, account_name text not null); "
+        "insert into public.x select user_id, account_name from public.user_accounts",
+        levels=CONTESTED,
+        only_person=True,
+    ),
+    "a copy of names": reached(
+        "create table public.x as select id, account_name from public.user_accounts", levels=CONTESTED, only_person=True
+    ),
+    "a table of its own with these columns": weaker(
+        "create table public.board (user_id uuid primary key, account_name text not null, score int); "
+        "insert into public.board values (gen_random_uuid(), 'Theirs', 1)",
+        levels="warning",
+        only_person=True,
+    ),
+    "a table of its own with these columns, and policies": own(
+        "create table public.x as select user_id, account_name from public.user_accounts; alter table public.x "
+        "enable row level security; create policy p on public.x using (user_id = (select auth.uid()))"
+    ),
+    "a table of its own with these columns, for a backend": own(
+        "create table public.x as select user_id, account_name from public.user_accounts; "
+        "revoke all on public.x from anon, authenticated"
+    ),
+    "a table of its own with these columns and no row": own(
+        "create table public.x (user_id uuid, account_name text); revoke insert on public.x from anon, authenticated"
+    ),
+    "a table of its own with a name": own(
+        "create table public.x (user_id uuid, name text, created_at timestamptz, is_active boolean); "
+        "insert into public.x values (gen_random_uuid(), 'Theirs')"
+    ),
+    "a table of its own with a name of accounts": own(
+        "create table public.x (id uuid primary key, account_name text); "
+        "insert into public.x values (gen_random_uuid(), 'Cash')"
     ),
 }
