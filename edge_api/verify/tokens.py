@@ -5,15 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final, Literal
 
+# The last group that matched says what a token is. A cast says nothing of a value, and goes with the spaces.
 _TOKEN: Final = re.compile(
-    r"""(?P<space>\s+|--[^\n]*)
+    r"""(?P<name>[^\W\d][\w$]*)(?!\w|['"&])
+    | (?P<space>\s+|--[^\n]*|::\s*(?:"[^"]+"|[\w$]+)(?:\s*\.\s*(?:"[^"]+"|[\w$]+))*(?:\s*\([\d, ]+\))?(?:\s*\[\d*\])*)
     | (?P<comment>/\*)
     | \$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<dollar>.*?)\$(?P=tag)\$
     | e'(?P<escaped>(?:[^'\\]|\\.|'')*)'
     | (?:u&|b|x|n)?'(?P<text>(?:[^']|'')*)'
     | (?P<unicode>u&)?"(?P<quoted>(?:[^"]|"")*)"(?:\s*uescape\s*'(?P<escape>.)')?
-    | (?P<name>[^\W\d][\w$]*)
-    | (?P<other>::|:=|\.\.|\$\d+|\d+(?:\.\d+)?\w*|(?:(?!--|/\*)[-+*/<>=~!@\#%^&|`?])+|.)""",
+    | (?P<word>[^\W\d][\w$]*)
+    # an operator ends in + or - only if it has one of the others in it
+    | (?P<other>::|:=|\.\.|\$\d+|\d+(?:\.\d+)?\w*
+        |(?:(?!--|/\*)[-+*/<>=~!@\#%^&|`?])*(?:[~!@\#%^&|`?](?:(?!--|/\*)[-+*/<>=~!@\#%^&|`?])*|(?!/\*)[*/<>=])|.)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _EDGE: Final = re.compile(r"/\*|\*/")
@@ -51,27 +55,25 @@ def _words(text: str) -> Iterator[str]:
     position = 0
     while found := _TOKEN.match(text, position):
         position = found.end()
-        if found["comment"]:
-            depth = 1
-            while depth and (edge := _EDGE.search(text, position)):
-                position, depth = edge.end(), depth + (1 if edge[0] == "/*" else -1)
-            position = len(text) if depth else position
-        elif found["quoted"] is not None:
-            name = found["quoted"].replace('""', '"')
-            if found["unicode"]:
-                code = re.escape(found["escape"] or "\\") + r"(?:\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))"
-                name = re.sub(code, lambda each: chr(int(each[1] or each[2], 16)), name)
-            yield name if _SIMPLE.fullmatch(name) and name not in WORDS else f'"{name}"'
-        elif found["name"]:
-            yield found["name"].lower()
-        elif found["other"]:
-            sign = found["other"]
-            while len(sign) > 1 and sign[-1] in "+-" and not set(sign) & set("~!@#%^&|`?"):
-                sign, position = sign[:-1], position - 1
-            yield sign
-        elif not found["space"]:
-            said = found["dollar"] or found["escaped"] or found["text"] or ""
-            yield "'" + (said if found["dollar"] else said.replace("''", "'").replace("\\'", "'"))
+        match found.lastgroup:
+            case "name" | "word" | "other":
+                yield found[0].lower()
+            case "space":
+                pass
+            case "comment":
+                depth = 1
+                while depth and (edge := _EDGE.search(text, position)):
+                    position, depth = edge.end(), depth + (1 if edge[0] == "/*" else -1)
+                position = len(text) if depth else position
+            case "quoted" | "escape":
+                name = found["quoted"].replace('""', '"')
+                if found["unicode"]:
+                    code = re.escape(found["escape"] or "\\") + r"(?:\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))"
+                    name = re.sub(code, lambda each: chr(int(each[1] or each[2], 16)), name)
+                yield name if _SIMPLE.fullmatch(name) and name not in WORDS else f'"{name}"'
+            case kind:
+                said = found[kind or "text"]
+                yield "'" + (said if kind == "dollar" else said.replace("''", "'").replace("\\'", "'"))
 
 
 @cache
