@@ -35,9 +35,9 @@ def pieces(tokens: Tokens) -> Iterator[Piece]:
     before: str = ""
     piece: list[Token] = []
     for word in tokens:
-        if isinstance(word, str) and (word in SEPARATORS or (word == "do" and piece[:2] == ["create", "rule"])):
+        if word in SEPARATORS or (word == "do" and piece[:2] == ["create", "rule"]):
             yield before, piece
-            before, piece = word, []
+            before, piece = str(word), []
         else:
             piece.append(word)
     yield before, piece

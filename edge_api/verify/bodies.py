@@ -98,9 +98,9 @@ def _statement(
             for group in nested(clause):
                 if not any(group is each for each in read_from):
                     yield from _statement(group, known, inside, gate)
-    said = list(flat(tokens))
     for name, group in known.items():  # what nothing reads does not run, but for what writes
-        if name not in names and (said.count(name) <= 1 or _WRITTEN & set(flat(group))) and name not in used:
+        said_once = list(flat(tokens)).count(name) <= 1
+        if name not in names and (said_once or _WRITTEN & set(flat(group))) and name not in used:
             yield from _statement(group, {n: g for n, g in known.items() if n != name}, variables, gate)
 
 
@@ -156,7 +156,7 @@ def calls(text: str) -> frozenset[tuple[str, str]]:
             if isinstance(word, Group) and n and word.kind == "(" and isinstance(tokens[n - 1], str):
                 schema = str(tokens[n - 3]) if n > 2 and tokens[n - 2] == "." else ""
                 found.add((schema.strip('"'), str(tokens[n - 1]).strip('"')))
-            elif isinstance(word, str) and re.fullmatch(r"[-+*/<>=~!@#%^&|`?]+", word):
+            elif isinstance(word, str) and word[0] in "-+*/<>=~!@#%^&|`?":
                 found.add(("", word))
     return frozenset(found)
 
@@ -209,6 +209,7 @@ def becomes(text: str) -> tuple[tuple[str, str], ...]:
     return (*found, *(("role", role) if role else ("identity", "") for role in _SETS.findall(_said(text))))
 
 
+@cache
 def _said(text: str) -> str:
     """All words, between null characters, which no text can have in it."""
     return "\0".join(["", *flat(parse(text)), ""])

@@ -40,7 +40,7 @@ def stripped(tokens: Tokens) -> list[Token]:
 
 def _scans(group: Group) -> bool:
     words = {"from", "union", "where", "limit", "with", "values", "except", "intersect", ","}
-    return any(word in words and group[n - 1] != "distinct" for n, word in enumerate(group) if isinstance(word, str))
+    return any(word in words and group[n - 1] != "distinct" for n, word in enumerate(group))
 
 
 def canonical(tokens: Tokens) -> str:
@@ -74,7 +74,7 @@ def parts(condition: Tokens) -> Iterator[list[Token]]:
     elif "and" in tokens:
         for piece in split(tokens, {"and"}):
             yield from parts(piece)
-    elif tokens[-2:] in (["is", "true"], ["=", "true"]):
+    elif tokens[-2:] in (["is", "true"], ["=", "true"]) and tokens[0] != "not":
         yield from parts(tokens[:-2])
     elif default == "false":
         yield from parts(first)

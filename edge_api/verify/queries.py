@@ -79,7 +79,7 @@ def unnamed(expression: list[Token]) -> list[Token]:
 
 def is_query(group: Token) -> bool:
     """Whether it is one in brackets."""
-    return isinstance(group, Group) and bool(group) and isinstance(group[0], str) and group[0] in _QUERIES
+    return isinstance(group, Group) and bool(group) and group[0] in _QUERIES
 
 
 def read(tokens: Tokens, known: Mapping[str, Group]) -> tuple[list[Query], dict[str, Group]]:
@@ -98,18 +98,17 @@ def read(tokens: Tokens, known: Mapping[str, Group]) -> tuple[list[Query], dict[
 
 
 def _query(tokens: Tokens, names: Mapping[str, Group]) -> Query:
-    query, clause = Query(), ""
-    start = next((n for n, word in enumerate(tokens) if isinstance(word, str) and word in _TARGETS), len(tokens))
+    query = Query()
+    start = next((n for n, word in enumerate(tokens) if word in _TARGETS), len(tokens))
     verb = str(tokens[start]) if start < len(tokens) and tokens[start - 1] not in {"for", "key", "do"} else ""
-    for position, word in enumerate(tokens):
-        before = tokens[position - 1] if position else ""
-        of_join = word == "using" and clause == "from" and verb not in {"delete", "merge"}
+    clause = query.clauses.setdefault("", [])
+    for before, word in zip(("", *tokens), tokens, strict=False):
+        of_join = word == "using" and clause is query.clauses.get("from") and verb not in {"delete", "merge"}
         begins = before == "on" if word == "conflict" else before not in {"distinct", "."} and not of_join
         if begins and word in _CLAUSES:
-            clause = "select" if word == "perform" else str(word)
-            query.clauses.setdefault(clause, [])
+            clause = query.clauses.setdefault("select" if word == "perform" else str(word), [])
         else:
-            query.clauses.setdefault(clause, []).append(word)
+            clause.append(word)
     if verb:
         _target(query, tokens[start + 1 :], verb, names)
     _from(query, query.clauses.get("from", []), names)
