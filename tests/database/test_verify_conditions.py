@@ -12,6 +12,7 @@ _THEIRS: Final = f"{_FROM} where user_id = owner; end"
 _ACCOUNT: Final = f"{_FROM} where id = account; end"
 _DENY: Final = "then raise exception 'x'; end if;"
 _MINE: Final = "user_id = auth.uid()"
+_ROLE: Final = "auth.jwt() -> 'app_metadata' ->> 'role'"
 _LIMITED: Final = (
     f"{_FROM} where ({_MINE}) is true",
     f"{_FROM} where ({_MINE}) = true",
@@ -30,6 +31,14 @@ _LIMITED: Final = (
     f"declare c uuid; begin c := auth.uid(); if c is null {_DENY} if owner != c {_DENY} {_THEIRS}",
     f"begin if auth.uid() is null or auth.uid() != owner {_DENY} {_THEIRS}",
     f"declare r record; begin for r in {_FROM} where {_MINE} loop {_FROM} where id = r.id; end loop; end",
+    f"{_FROM} where not (user_id <> auth.uid())",
+    f"{_FROM} where coalesce({_MINE}, false)",
+    f"{_FROM} where id = (select distinct id from {_TABLE} where {_MINE})",
+    f"{_FROM} join (select b.id as a, auth.uid() as b from public.t b) me on me.b = user_id",
+    f"begin if coalesce({_ROLE}, '') <> 'admin' {_DENY} {_FROM}; end",
+    f"declare c uuid; begin c := (select id from {_TABLE} where {_MINE}); {_FROM} where id = c; end",
+    f"begin update {_TABLE} set is_active = false where id = account and {_MINE}; if not found {_DENY} {_ACCOUNT}",
+    f"begin if owner <> auth.uid() then raise exception 'x'; elsif auth.uid() = owner then {_THEIRS} if; end",
 )
 _UNLIMITED: Final = (
     f"{_FROM} where {_MINE} is null",
@@ -101,6 +110,25 @@ _UNLIMITED: Final = (
     f"delete from {_TABLE} using public.t where t.{_MINE}",
     f"update {_TABLE} ua set is_active = false from public.t where t.{_MINE} and t.x = ua.is_active",
     f"update {_TABLE} set account_name = 'x' where id in (select id from {_TABLE} where user_id <> auth.uid())",
+    f"update only ({_TABLE}) set is_active = false",
+    f"grant select on public.t, {_TABLE} to anon",
+    f"{_FROM} where not (user_id <> auth.uid()) is true",
+    f"{_FROM} where user_id = any (array[auth.uid()] || array[owner])",
+    f"{_FROM} where exists (select from accounts_private.active_account_ids() as a (id))",
+    f"{_FROM} ua where ua.user_id = (select s.b from (select auth.uid() as a, owner as b) as s)",
+    f"{_FROM} ua join (select auth.uid() as a, owner as b) as s on s.b = ua.user_id",
+    f"select s.* from (select user_id, auth.uid() as id, account_name from {_TABLE}) as s where s.id = auth.uid()",
+    f"select * from (select user_id, string_agg(account_name, ',') over () from {_TABLE}) s where s.{_MINE}",
+    f"begin if {_ROLE} <> 'admin' {_DENY} {_FROM}; end",
+    f"begin if (select role from public.t where {_MINE}) <> 'admin' {_DENY} {_FROM}; end",
+    f"begin if auth.uid() <> '00000000-0000-4000-8000-00000000ffff' {_DENY} {_FROM}; end",
+    f"begin if true and (owner = auth.uid()) is not true {_DENY} {_THEIRS}",
+    f"begin if not (public.is_admin() and flag) {_DENY} {_FROM}; end",
+    f"begin if x then perform 1 from {_TABLE} where id = account and {_MINE}; end if; if not found {_DENY} {_ACCOUNT}",
+    f"declare a text; begin select account_name into a from {_TABLE} where {_MINE}; {_FROM} where user_id = a; end",
+    f"begin if owner = auth.uid() then null; else merge into t using y on x when matched then do nothing; {_THEIRS}",
+    f"declare r record; begin for r in select u.id, m.id from public.t u, {_TABLE} m where m.{_MINE} loop "
+    f"{_FROM} where id = r.id; end loop; end",
 )
 
 
@@ -112,6 +140,16 @@ def _limited(text: str) -> set[bool]:
 @pytest.mark.parametrize("text", _LIMITED)
 def test_what_limits_to_the_rows_of_the_caller(text: str) -> None:
     assert _limited(text) == {True}
+
+
+def test_a_column_of_another_table_limits_no_user() -> None:
+    found = mentions(f"select u.email from auth.users as u, public.t where {_MINE}")
+    assert [mention.own for mention in found if mention.name == "users"] == [False]
+
+
+def test_a_parameter_that_is_given_a_value_on_one_way_is_not_the_callers() -> None:
+    text = f"begin if id is null then id := auth.uid(); end if; {_FROM} where user_id = id; end"
+    assert {mention.own for mention in mentions(text, ("id",))} == {False}
 
 
 @pytest.mark.parametrize("text", _UNLIMITED)
