@@ -107,13 +107,14 @@ def _statement(
 def _of_source(query: Query, source: Source, made: Scope, gate: Limit) -> Mention:
     verbs, limit = source.verbs, strictest([made.of(source.alias), gate])
     if verbs == {"insert"}:
-        columns = next((group for group in query.clauses.get("into", []) if isinstance(group, Group)), Group("("))
-        given = [str(part[0]) for part in split(columns, {","}) if part]
         target = query.clauses.get("conflict", [])
-        conflict = "update" in target
-        if not conflict or ("id" not in given and ("constraint" in target or ["user_id"] in target)):
-            limit = strictest([limit, _inserted(made, given)])
-        verbs = verbs | ({"update"} if conflict else frozenset())
+        inserted = strictest([_inserted(made), gate])
+        if "update" not in target:
+            limit = strictest([inserted, made.gate])
+        else:
+            verbs |= {"update"}
+            is_owners = "constraint" in target or ["user_id"] in target
+            limit = inserted if is_owners and "id" not in _columns(query) else loosest([inserted, limit])
     elif verbs >= {"insert", "update"}:  # conditions of a branch are not followed
         limit = gate
     for each in split(query.clauses.get("set", []), {","}):
@@ -126,9 +127,15 @@ def _mention(source: Source, verbs: frozenset[str], limit: Limit) -> Mention:
     return Mention(source.schema.strip('"'), source.name.strip('"'), verbs, limit != ANY, limit.asks)
 
 
-def _inserted(made: Scope, columns: Sequence[str]) -> Limit:
+def _columns(query: Query) -> list[str]:
+    """Those that a new row is given."""
+    columns = next((group for group in query.clauses.get("into", []) if isinstance(group, Group)), Group("("))
+    return [str(part[0]) for part in split(columns, {","}) if part]
+
+
+def _inserted(made: Scope) -> Limit:
     """Whether a new row is the caller's: by the default of its owner, or by the value that it is given."""
-    clauses = made.query.clauses
+    clauses, columns = made.query.clauses, _columns(made.query)
     if "user_id" not in columns:
         return Limit("own") if columns or "default" in clauses.get("into", []) else ANY
     at = columns.index("user_id")

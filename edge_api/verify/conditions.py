@@ -188,10 +188,10 @@ def _constant(tokens: Tokens) -> Limit:
 
 def _called(tokens: Tokens) -> Limit:
     """What the call of a function of the project's asks."""
-    path = [str(word) for word in tokens[:-1]]
-    if not path or not isinstance(tokens[-1], Group) or not all(is_name(word) or word == "." for word in path):
+    path = [str(word) for word in tokens[:-1] if is_name(word)]
+    if not path or not isinstance(tokens[-1], Group) or list(tokens[1:-1:2]) != ["."] * (len(path) - 1):
         return ANY
-    if path[0] in {"auth", "pg_catalog", "coalesce", "nullif"}:
+    if len(tokens) != 2 * len(path) or path[0] in {"auth", "pg_catalog", "coalesce", "nullif"}:
         return ANY
     return Limit("asked", frozenset({("function", path[0] if len(path) > 1 else "", path[-1])}))
 

@@ -6,12 +6,12 @@ from functools import cache
 from typing import Final
 
 _SIGN: Final = r"(?!--|/\*)[-+*/<>=~!@\#%^&|`?]"
-_TYPE: Final = r'(?:"[^"]+"|[\w$]+)'
-# The last group that matched says what a token is. A cast says nothing of a value, and is left out as a comment is.
+_TYPE: Final = r'(?!"?(?:char|character|bpchar|bit)\b)(?:"[^"]+"|[\w$]++)'
+# The last group that matched says what a token is. A cast that cuts nothing off is left out, as a comment is.
 _TOKEN: Final = re.compile(
     rf"""\s*+(?:
       (?P<word>(?!(?:[benx]|u&)'|u&")[^\W\d][\w$]*)
-    | (?P<left_out>--[^\n]*|::\s*{_TYPE}(?:\s*\.\s*{_TYPE})*(?:\s*\([\d, ]+\))?(?:\s*\[\d*\])*)
+    | (?P<left_out>--[^\n]*|::\s*+{_TYPE}(?:\s*+\.\s*+{_TYPE})*+(?!\s*[(.])(?:\s*\[\d*\])*)
     | (?P<comment>/\*)
     | \$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<dollar>.*?)\$(?P=tag)\$
     | e'(?P<escaped>(?:[^'\\]|\\.|'')*)'

@@ -71,6 +71,8 @@ _UNLIMITED: Final = (
     f"{_FROM} where user_id = any (select auth.uid() union all select owner)",
     f"{_FROM} where user_id::text like auth.uid()::text || '%'",
     f"{_FROM} where {_MINE} collate x",
+    f"{_FROM} where user_id::text::char(1) = auth.uid()::text::char(1)",
+    f'{_FROM} where user_id::text::pg_catalog."char" = auth.uid()::text::pg_catalog."char"',
     f"{_FROM} order by {_MINE}",
     f"{_FROM} limit (select 1 where {_MINE})",
     f"select *, (select 1 where {_MINE}) from {_TABLE}",
