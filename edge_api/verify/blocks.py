@@ -1,6 +1,5 @@
 """Blocks of PL/pgSQL: their statements, with what was checked before each."""
 
-from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -12,6 +11,8 @@ from edge_api.verify.queries import OWNERS, Query
 from edge_api.verify.tokens import WORDS, Group, Token, Tokens, flat, is_name, split
 
 SEPARATORS: Final = frozenset({";", "declare", "then", "else", "loop", "begin", "also", "instead"})
+# What ends a list of variables.
+_NO_LIST: Final = WORDS - {"strict"} | {":=", "=", "default"}
 _LOWER: Final = frozenset({"notice", "warning", "info", "log", "debug"})
 
 Piece = tuple[str, list[Token]]
@@ -35,7 +36,8 @@ def pieces(tokens: Tokens) -> Iterator[Piece]:
     before: str = ""
     piece: list[Token] = []
     for word in tokens:
-        if word in SEPARATORS or (word == "do" and piece[:2] == ["create", "rule"]):
+        begins = word in SEPARATORS or (word == "do" and piece[:2] == ["create", "rule"])
+        if begins and [*piece, word] != ["end", "loop"]:
             yield before, piece
             before, piece = str(word), []
         else:
@@ -43,22 +45,16 @@ def pieces(tokens: Tokens) -> Iterator[Piece]:
     yield before, piece
 
 
-def times_given(parts: Sequence[Piece]) -> Counter[str]:
-    """How many values each variable gets."""
-    return Counter(name for _, piece in parts for name in set(_given(piece)))
-
-
-def _given(piece: list[Token]) -> list[str]:
+def given(piece: list[Token]) -> list[str]:
     """The variables that get a value, and perhaps other names."""
     if piece[:1] == ["call"]:
         return [word for word in flat(piece) if is_name(word)]
-    found = _names(piece[1:]) if piece and piece[0] in {"for", "foreach"} else []
-    if _assigned(piece):
-        found += _names(piece)
+    starts = [0] if _assigned(piece) else []
     for n, word in enumerate(piece):
-        if word == "into" and piece[n - 1] not in {"insert", "merge"}:
-            found += _names(piece[n + 2 :] if piece[n + 1 : n + 2] == ["strict"] else piece[n + 1 :])
-    return found
+        if (n == 0 and word in {"for", "foreach"}) or (word == "into" and piece[n - 1] not in {"insert", "merge"}):
+            starts.append(n + 1)
+    lists = [takewhile(lambda word: word not in _NO_LIST, piece[start:]) for start in starts]
+    return [str(word) for each in lists for word in each if is_name(word)]
 
 
 def _assigned(piece: list[Token]) -> list[Token]:
@@ -67,30 +63,24 @@ def _assigned(piece: list[Token]) -> list[Token]:
     return piece[at:] if is_name(piece[0] if piece else "") else []
 
 
-def _names(tokens: Sequence[Token]) -> list[str]:
-    """Those at the beginning, before what is no list of variables any more."""
-    found = takewhile(lambda word: word not in WORDS and word not in {":=", "="}, tokens)
-    return [str(word) for word in found if is_name(word)]
-
-
 def walk(
-    parts: Sequence[Piece], parameters: Collection[str], given: Mapping[str, int]
+    parts: Sequence[Piece], parameters: Collection[str], times: Mapping[str, int]
 ) -> Iterator[tuple[list[Token], Known, Limit]]:
     """Each statement, with what is known of variables and what was checked.
 
     Args:
         parts: the statements.
         parameters: the names that have a value to begin with.
-        given: how many values each variable can have.
+        times: how often each variable is given a value.
     """
     own: dict[Column, Limit] = {("", name): ANY for name in parameters if name not in OWNERS}
     frames = [_Frame()]
     for number, (_, piece) in enumerate(parts):
         _enter(frames, parts, number, own)
         checked = scope(Query(conditions=[fact for frame in frames for fact in frame.facts]), {}, own)
-        known = own | {c: limit for c, limit in checked.known.items() if given.keys().isdisjoint(c)}
+        known = own | {c: limit for c, limit in checked.known.items() if times.keys().isdisjoint(c)}
         yield piece[1:] if piece[:1] == ["end"] else piece, known, checked.gate
-        names = [name for name in _given(piece)[:1] if given[name] == 1 and name not in parameters]
+        names = [name for name in given(piece)[:1] if times[name] == 1 and name not in parameters]
         own |= {column: limit for name in names for column, limit in _kept(piece, name, known) if limit != ANY}
 
 

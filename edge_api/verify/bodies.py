@@ -1,12 +1,13 @@
 """What the text of a function, a view or a rule does with which relations."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from edge_api.verify.blocks import SEPARATORS, pieces, times_given, walk
+from edge_api.verify.blocks import SEPARATORS, given, pieces, walk
 from edge_api.verify.conditions import ANY, Asked, Known, Limit, Scope, loosest, scope, strictest, value
 from edge_api.verify.expressions import is_caller
 from edge_api.verify.queries import Query, Source, nested, read
@@ -16,9 +17,9 @@ _WRITTEN: Final = frozenset({"insert", "update", "delete", "truncate"})
 # What such a statement does to a table, its owner's rights allow nobody else.
 _DEFINITIONS: Final = frozenset({"alter", "drop", "grant", "create"})
 _RUNS_TEXT: Final = re.compile(
-    r"(?:query|cursor|table|schema|database)_to_xml\w*|dblink\w*|ts_stat\d?|ts_rewrite|crosstab\w*|connectby"
+    r".*\.(?:(?:query|cursor|table|schema|database)_to_xml\w*|dblink\w*|ts_stat\d?|ts_rewrite|crosstab\w*|connectby)"
+    r"|(?:plpy|plv8)\.execute"
 )
-_RUNNERS: Final = frozenset({("plpy", "execute"), ("plv8", "execute")})
 # Leave a function that returns no row with one.
 _CARRIES: Final = re.compile(
     r"\0(?:insert|pg_notify|set_config|copy|create|notify|new\0(?:\.|:?=)"
@@ -49,10 +50,10 @@ def mentions(text: str, parameters: tuple[str, ...] = ()) -> tuple[Mention, ...]
     """The relations that a text names where SQL expects one; parameters are names that are no columns."""
     tokens = parse(text)
     parts = list(pieces(tokens))
-    given = times_given(parts)
+    times = Counter(name for _, piece in parts for name in set(given(piece)))
     found: list[Mention] = []
     for each in (parts, *(list(pieces(group)) for group in groups(tokens) if ";" in group)):
-        for piece, now, gate in walk(each, parameters, given):
+        for piece, now, gate in walk(each, parameters, times):
             found += _statement(piece, {}, now, gate)
     for statement in filter(None, _texts(text)):
         found += mentions(statement)
@@ -76,7 +77,7 @@ def _statement(
     if tokens and tokens[0] in _DEFINITIONS:
         yield from _defined(tokens)
     queries, known = read(tokens, names)
-    used: set[str] = set()
+    read_from = {source.query for query in queries for source in query.sources if source.query is not None}
     for query in queries:
         made = scope(query, known, variables)
         for (_, expression), limit in zip(query.selected, outside, strict=False):
@@ -86,21 +87,19 @@ def _statement(
         inside = made.inside()
         for source in query.sources:
             if source.query is not None:
-                used.add(source.name)
                 within = {name: group for name, group in known.items() if group is not source.query}
-                given = [] if source.renamed else read(source.query, within)[0][0].selected
-                limits = [strictest([made.gate, made.says((source.alias, name))]) for name, _ in given]
+                columns = [] if source.renamed else read(source.query, within)[0][0].selected
+                limits = [strictest([made.gate, made.says((source.alias, name))]) for name, _ in columns]
                 yield from _statement(source.query, within, inside, gate, limits)
             elif not source.function:
                 yield _of_source(query, source, made, gate)
-        read_from = [source.query for source in query.sources]
         for clause in query.clauses.values():
             for group in nested(clause):
-                if not any(group is each for each in read_from):
+                if group not in read_from:
                     yield from _statement(group, known, inside, gate)
     for name, group in known.items():  # what nothing reads does not run, but for what writes
-        said_once = list(flat(tokens)).count(name) <= 1
-        if name not in names and (said_once or _WRITTEN & set(flat(group))) and name not in used:
+        is_read = group in read_from or (list(flat(tokens)).count(name) > 1 and not _WRITTEN & set(flat(group)))
+        if name not in names and not is_read:
             yield from _statement(group, {n: g for n, g in known.items() if n != name}, variables, gate)
 
 
@@ -178,13 +177,12 @@ def _texts(text: str) -> tuple[str | None, ...]:
             if word != "execute" or said in ("function", "procedure", "on"):
                 continue
             fixed = str(said).startswith("'") and rest[:1] in ([], ["into"], ["using"])
-            given = split(rest[rest.index("using") + 1 :], {","}) if "using" in rest else []
-            for number, each in enumerate(given, start=1):
+            values = split(rest[rest.index("using") + 1 :], {","}) if "using" in rest else []
+            for number, each in enumerate(values, start=1):
                 if is_caller(each):
                     said = re.sub(rf"\${number}\b", "auth.uid()", str(said))
             found.append(str(said)[1:] if fixed else None)
-    runs = {name for schema, name in calls(text) if _RUNS_TEXT.fullmatch(name) or (schema, name) in _RUNNERS}
-    return (*found, *(None for _ in runs))
+    return (*found, *(None for called in calls(text) if _RUNS_TEXT.fullmatch(".".join(called))))
 
 
 def is_dynamic(text: str) -> bool:

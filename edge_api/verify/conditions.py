@@ -157,7 +157,7 @@ def _of_source(made: Scope, source: Source) -> None:
     """What the columns of a source that is a query or a function say of the caller."""
     if source.function:
         path: list[Token] = [source.schema, "."] if source.schema else []
-        made.learn((source.alias, ""), _constant([*path, source.name, Group("(")]))
+        made.learn((source.alias, ""), value(made, [*path, source.name, Group("(")]))
     elif source.query is not None and not source.renamed:
         names = {name: group for name, group in made.names.items() if group is not source.query}
         for name, limit in selected(source.query, names, made.known):
@@ -173,17 +173,14 @@ def selected(statement: Tokens, names: Mapping[str, Group], known: Known) -> lis
 
 
 def value(made: Scope, tokens: Tokens) -> Limit:
-    """Whose id or row a value is: the caller's, or what is asked says so."""
+    """Whose id or row a value is: the caller's, or that of whom a table or a function of the project's says."""
     inner = stripped(tokens)
     if len(inner) == 1 and isinstance(inner[0], Group) and is_query(inner[0]):
         return next((limit for _, limit in selected(inner[0], made.names, made.inside())), ANY)
+    if is_caller(inner) or canonical(inner) == _HELPER_CALL:
+        return Limit("own")
     column = made.column(inner)
-    return made.says(column) if column else _constant(inner)
-
-
-def _constant(tokens: Tokens) -> Limit:
-    """Whether a value is the caller, or a function of the project's says so."""
-    return Limit("own") if is_caller(tokens) or canonical(tokens) == _HELPER_CALL else _called(tokens)
+    return made.says(column) if column else _called(inner)
 
 
 def _called(tokens: Tokens) -> Limit:

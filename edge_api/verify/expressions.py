@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from edge_api.verify.queries import is_query, unnamed
+from edge_api.verify.queries import is_query
 from edge_api.verify.tokens import Group, Token, Tokens, is_name, split
 
 
@@ -34,7 +34,7 @@ def stripped(tokens: Tokens) -> list[Token]:
     while len(tokens) == 1 and isinstance(tokens[0], Group) and tokens[0].kind == "(" and not _scans(tokens[0]):
         tokens = list(tokens[0])
         if tokens[:1] == ["select"]:
-            tokens = unnamed(tokens[1:])
+            tokens = split(tokens[1:], {"as"})[0]
     return tokens
 
 

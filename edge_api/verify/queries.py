@@ -68,13 +68,8 @@ class Query:
             if expression[-1:] == ["*"]:
                 found += [(name, [*expression[:-1], name]) for name in OWNERS]
             else:
-                found.append((str(expression[-1]) if expression else "", unnamed(expression)))
+                found.append((str(expression[-1]) if expression else "", split(expression, {"as"})[0]))
         return found
-
-
-def unnamed(expression: list[Token]) -> list[Token]:
-    """An expression of a result, without the name that it is given."""
-    return expression[:-2] if expression[-2:-1] == ["as"] else expression
 
 
 def is_query(group: Token) -> bool:
