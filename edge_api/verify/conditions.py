@@ -96,7 +96,7 @@ class Scope:
         """The column or the variable that an expression is."""
         name = canonical(tokens)
         path = re.findall(r'"[^"]*"|[^.]+', name)
-        if not path or not all(is_name(each) for each in path) or not re.fullmatch(r'[\w$."]+', name):
+        if not all(is_name(each) for each in path) or not re.fullmatch(r'[\w$."]+', name):
             return None
         if len(path) > 1:
             return (path[-2], path[-1])
