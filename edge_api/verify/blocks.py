@@ -7,7 +7,7 @@ from typing import Final
 
 from edge_api.verify.conditions import ANY, Column, Known, Limit, loosest, scope, selected, value
 from edge_api.verify.expressions import ROLE, canonical, compared, defaulted, is_caller, stripped
-from edge_api.verify.queries import OWNERS, Query
+from edge_api.verify.queries import OWNERS, Query, is_query
 from edge_api.verify.tokens import WORDS, Group, Token, Tokens, flat, is_name, split
 
 SEPARATORS: Final = frozenset({";", "declare", "then", "else", "loop", "begin", "also", "instead"})
@@ -79,7 +79,7 @@ def walk(
         _enter(frames, parts, number, own)
         checked = scope(Query(conditions=[fact for frame in frames for fact in frame.facts]), {}, own)
         known = own | {c: limit for c, limit in checked.known.items() if times.keys().isdisjoint(c)}
-        yield piece[1:] if piece[:1] == ["end"] else piece, known, checked.gate
+        yield piece, known, checked.gate
         names = [name for name in given(piece)[:1] if times[name] == 1 and name not in parameters]
         own |= {column: limit for name in names for column, limit in _kept(piece, name, known) if limit != ANY}
 
@@ -144,7 +144,9 @@ def _denied(condition: list[Token], frames: Sequence[_Frame], own: Known) -> lis
     for part, default in disjuncts:
         left, sign, right, holds = compared(part) or ([], "", [], True)
         if not holds:
-            if default == "true" or sign == "is" or _says_no(left, right, present, own):
+            # a query without a row is null
+            empty = sign == "=" and any(is_query(word) for word in (*stripped(left), *stripped(right)))
+            if default == "true" or sign == "is" or (not empty and _says_no(left, right, present, own)):
                 facts.append([*left, "in" if sign == "in" else "=", *right])
         elif part[:1] == ["not"]:
             inner = stripped(part[1:])
@@ -160,6 +162,6 @@ def _says_no(left: list[Token], right: list[Token], present: Container[str], own
         said = canonical(side)
         if (is_caller(side) or own.get(("", said), ANY).passes == "own") and said in present:
             return True
-        if canonical(other).startswith("'") and (ROLE.fullmatch(said) or said.startswith("coalesce(")):
+        if canonical(other).startswith("'") and (ROLE.fullmatch(said) or defaulted(side)[1].startswith("'")):
             return True
     return False

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge_api.verify.expressions import APP, ROLE, canonical, equalities, is_caller, parts, stripped
+from edge_api.verify.expressions import APP, ROLE, canonical, defaulted, equalities, is_caller, parts, stripped
 from edge_api.verify.queries import OWNERS, Query, Source, is_query, read
 from edge_api.verify.tokens import Group, Token, Tokens, is_name, parse, split
 
@@ -198,14 +198,15 @@ def _gate(made: Scope, part: Tokens) -> Limit:
     tokens = stripped(part)
     if canonical(tokens) in {"false", "null"}:
         return NOTHING
-    for left, right in equalities(tokens):
+    for side, right in equalities(tokens):
+        left, default = defaulted(stripped(side))
         constant = canonical(right)
-        if re.fullmatch(r"'(?!(?:f|false|n|no|off|0)$)[\w @.+-]+", constant):
+        if default != constant and re.fullmatch(r"'(?!(?:f|false|n|no|off|0)$)[\w @.+-]+", constant):
             if ROLE.fullmatch(canonical(left)) and constant == "'service_role":
                 return NOTHING
             if is_caller(left) or APP.fullmatch(canonical(left)):
                 return Limit("asked")
-            return _asked(made, stripped(left))
+            return _asked(made, left)
         if is_caller(left) and len(right) == 1 and is_query(right[0]):
             return _asked(made, right, left)
     return _asked(made, tokens)

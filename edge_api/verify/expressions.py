@@ -16,11 +16,9 @@ def _claim(function: str, name: str) -> str:
 
 
 _CALLER: Final = re.compile(rf"(?:nullif\()?(?:{_claim('uid', 'sub')})(?:,'\))?")
-ROLE: Final = re.compile(rf"(?:coalesce\()?(?:{_claim('role', 'role')})(?:,'\))?")
+ROLE: Final = re.compile(_claim("role", "role"))
 # Users cannot choose them.
-APP: Final = re.compile(
-    r"(?:coalesce\()*(?:auth\.jwt\(\)->>?'app_metadata(?:->>?'\w+)*|auth\.jwt\(\)->>'email|auth\.email\(\))(?:,'?\w*\))*"
-)
+APP: Final = re.compile(r"auth\.jwt\(\)->>?'app_metadata(?:->>?'\w+)*|auth\.jwt\(\)->>'email|auth\.email\(\)")
 _EQUAL: Final = {"=": "=", "in": "in", "is not distinct from": "is"}
 _OTHER: Final = {"<>": "=", "!=": "=", "not in": "in", "is distinct from": "is"}
 _SIGNS: Final = frozenset(

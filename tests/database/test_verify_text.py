@@ -96,6 +96,11 @@ def test_what_a_text_does_with_a_table(text: str, verbs: set[str], own: bool) ->
         (f"if not public.is_admin() then raise 'no'; end if; {FROM}", {("function", "public", "is_admin")}),
         (f"{FROM} where user_id = auth.uid()", set()),
         (
+            "if coalesce((select role from t where user_id = auth.uid()), '') <> 'admin' then raise 'no'; end if; "
+            f"{FROM}",
+            {("table", "", "t")},
+        ),
+        (
             f"{FROM} where public.is_admin() or public.is_boss()",
             {("function", "public", "is_admin"), ("function", "public", "is_boss")},
         ),
