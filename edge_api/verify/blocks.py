@@ -10,7 +10,7 @@ from edge_api.verify.expressions import ROLE, canonical, compared, defaulted, is
 from edge_api.verify.queries import OWNERS, Query, is_query
 from edge_api.verify.tokens import WORDS, Group, Token, Tokens, flat, is_name, split
 
-SEPARATORS: Final = frozenset({";", "declare", "then", "else", "loop", "begin", "also", "instead"})
+SEPARATORS: Final = frozenset({";", "declare", "then", "else", "loop", "begin"})
 # What ends a list of variables.
 _NO_LIST: Final = WORDS - {"strict"} | {":=", "=", "default"}
 _LOWER: Final = frozenset({"notice", "warning", "info", "log", "debug"})
