@@ -15,6 +15,8 @@ Passes = Literal["nothing", "own", "asked", "any"]
 ORDER: Final[tuple[Passes, ...]] = ("nothing", "own", "asked", "any")
 # Their rows are what is protected: to have one lets nobody have another's.
 _PROTECTED: Final = frozenset({"user_accounts", "users"})
+# A text that is neither empty nor a boolean that is false.
+_CONSTANT: Final = re.compile(r"'(?!(?:f|false|n|no|off|0)$)[\w @.+-]+")
 _HELPER_CALL: Final = "accounts_private.active_account_ids()"
 
 Asked = tuple[str, str, str]
@@ -201,14 +203,14 @@ def _gate(made: Scope, part: Tokens) -> Limit:
     for side, right in equalities(tokens):
         left, default = defaulted(stripped(side))
         constant = canonical(right)
-        if default != constant and re.fullmatch(r"'(?!(?:f|false|n|no|off|0)$)[\w @.+-]+", constant):
+        if default[:1] in {"", "'"} and default != constant and _CONSTANT.fullmatch(constant):
             if ROLE.fullmatch(canonical(left)) and constant == "'service_role":
                 return NOTHING
             if is_caller(left) or APP.fullmatch(canonical(left)):
                 return Limit("asked")
             return _asked(made, left)
-        if is_caller(left) and len(right) == 1 and is_query(right[0]):
-            return _asked(made, right, left)
+        if is_caller(side) and len(right) == 1 and is_query(right[0]):
+            return _asked(made, right, side)
     return _asked(made, tokens)
 
 
