@@ -1,7 +1,7 @@
 """Expressions: who is calling, what has to hold at once, and what equals what."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from edge_api.verify.queries import is_query
@@ -16,51 +16,42 @@ def _claim(function: str, name: str) -> str:
 
 
 _CALLER: Final = re.compile(rf"(?:nullif\()?(?:{_claim('uid', 'sub')})(?:,'\))?")
-ROLE: Final = re.compile(rf"(?:coalesce\()?(?:{_claim('role', 'role')}|current_user)(?:,'\))?")
+ROLE: Final = re.compile(_claim("role", "role"))
 # Users cannot choose them.
-APP: Final = re.compile(
-    r"(?:coalesce\()*(?:auth\.jwt\(\)->>?'app_metadata(?:->>?'\w+)*|auth\.jwt\(\)->>'email|auth\.email\(\))(?:,'?\w*\))*"
+APP: Final = re.compile(r"auth\.jwt\(\)->>?'app_metadata(?:->>?'\w+)*|auth\.jwt\(\)->>'email|auth\.email\(\)")
+_EQUAL: Final = {"=": "=", "in": "in", "is not distinct from": "is"}
+_OTHER: Final = {"<>": "=", "!=": "=", "not in": "in", "is distinct from": "is"}
+_SIGNS: Final = frozenset(
+    {"=", "<>", "!=", "<", ">", "<=", ">=", "~", "like", "is", "in", "not", "between", "distinct", "from", "and", "or"}
 )
-_COMPARISONS: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">=", "is", "like", "in", "between", "~", "not"})
 
 
 def stripped(tokens: Tokens) -> list[Token]:
     """Without outer brackets and a scalar select around it."""
     tokens = list(tokens)
     while len(tokens) == 1 and isinstance(tokens[0], Group) and tokens[0].kind == "(" and not _scans(tokens[0]):
-        inner = list(tokens[0])
-        if inner[:1] == ["select"]:
-            inner = inner[1:]
-            if len(inner) > 2 and inner[-2] == "as":
-                inner = inner[:-2]
-        tokens = inner
+        tokens = list(tokens[0])
+        if tokens[:1] == ["select"]:
+            tokens = split(tokens[1:], {"as"})[0]
     return tokens
 
 
 def _scans(group: Group) -> bool:
     words = {"from", "union", "where", "limit", "with", "values", "except", "intersect", ","}
-    return any(word in words and group[n - 1] != "distinct" for n, word in enumerate(group) if isinstance(word, str))
+    return any(word in words and group[n - 1] != "distinct" for n, word in enumerate(group))
 
 
 def canonical(tokens: Tokens) -> str:
-    """As a text without casts and brackets that only group."""
+    """As a text without brackets that only group."""
     said: list[str] = []
     rest = stripped(tokens)
-    position = 0
-    while position < len(rest):
-        word = rest[position]
-        if word == "::":
-            position += 4 if rest[position + 2 : position + 3] == ["."] else 2
-            while position < len(rest) and isinstance(rest[position], Group):
-                position += 1
-            continue
+    for n, word in enumerate(rest):
         if isinstance(word, str):
             said.append(word)
-        elif (position and is_name(rest[position - 1])) or word.kind != "(" or _scans(word):
+        elif (n and is_name(rest[n - 1])) or word.kind != "(" or _scans(word):
             said.append(f"({','.join(canonical(part) for part in split(word, {','}))})")
         else:
             said.append(canonical([word]))
-        position += 1
     return "".join(said)
 
 
@@ -71,58 +62,67 @@ def is_caller(tokens: Tokens) -> bool:
 
 def parts(condition: Tokens) -> Iterator[list[Token]]:
     """What has to hold at once."""
-    condition = stripped(condition)
-    found = split(condition, {"or"})
-    if len(found) > 1:
-        yield list(condition)
-        return
-    pieces = split(condition, {"and"})
-    joined: list[list[Token]] = []
-    for piece in pieces:
-        if joined and "between" in joined[-1] and "and" not in joined[-1]:
-            joined[-1] += ["and", *piece]
-        else:
-            joined.append(piece)
-    if len(joined) == 1 and joined[0][-2:] in (["is", "true"], ["=", "true"]):
-        yield from parts(joined[0][:-2])
-    elif len(joined) == 1:
-        yield joined[0]
-    else:
-        for piece in joined:
+    tokens = stripped(condition)
+    for n, word in enumerate(tokens):
+        if word == "between" and "and" in tokens[n:]:
+            tokens[tokens.index("and", n)] = "to"
+    first, default = defaulted(tokens)
+    if "or" in tokens:
+        yield tokens
+    elif "and" in tokens:
+        for piece in split(tokens, {"and"}):
             yield from parts(piece)
+    elif tokens[-2:] in (["is", "true"], ["=", "true"]) and tokens[0] != "not":
+        yield from parts(tokens[:-2])
+    elif default == "false":
+        yield from parts(first)
+    else:
+        yield tokens
+
+
+def defaulted(tokens: list[Token]) -> tuple[list[Token], str]:
+    """An expression, and what it is instead of null."""
+    if tokens[:1] == ["coalesce"] and len(tokens) == 2 and isinstance(tokens[1], Group):
+        first, *others = split(tokens[1], {","})
+        if len(others) == 1:
+            return stripped(first), canonical(others[0])
+    return tokens, ""
+
+
+def compared(condition: Tokens) -> tuple[list[Token], str, list[Token], bool] | None:
+    """What a condition compares, if it does nothing else.
+
+    Returns: the left side, the sign (=, in, or is where a null is a value like any other), the right side, and whether
+        that has to hold, or its opposite.
+    """
+    tokens = stripped(condition)
+    negated = False
+    while tokens[:1] == ["not"]:
+        negated, tokens = not negated, stripped(tokens[1:])
+    signs = [word for word in tokens if isinstance(word, str) and word in _SIGNS]
+    sign = " ".join(signs)
+    if sign not in _EQUAL | _OTHER:
+        return None
+    at = tokens.index(signs[0])
+    return tokens[:at], (_EQUAL | _OTHER)[sign], tokens[at + len(signs) :], (sign in _EQUAL) != negated
 
 
 def equalities(part: Tokens) -> Iterator[tuple[list[Token], list[Token]]]:
     """What equals what, and what is in what."""
-    tokens = stripped(part)
-    if tokens[:1] == ["not"] and len(tokens) > 1:
-        inner = stripped(tokens[1:])
-        at = _find(inner, ["is", "distinct", "from"])
-        if at is not None and not {"and", "or"} & {word for word in inner if isinstance(word, str)}:
-            yield inner[:at], inner[at + 3 :]
+    left, sign, right, holds = compared(part) or ([], "", [], False)
+    if not holds:
         return
-    at = _find(tokens, ["is", "not", "distinct", "from"])
-    if at is not None:
-        yield tokens[:at], tokens[at + 4 :]
-        return
-    found = [word for word in tokens if isinstance(word, str) and word in _COMPARISONS]
-    if found not in (["="], ["in"]):
-        return
-    at = tokens.index(found[0])
-    left, right = tokens[:at], tokens[at + 1 :]
-    if right[:1] in (["any"], ["some"]) and len(right) == 2 and isinstance(right[1], Group):
-        right = right[1:] if is_query(right[1]) else stripped(right[1:])
-        if right[:1] == ["array"] and len(right) == 2 and isinstance(right[1], Group):
-            right = _list(right[1])
-    elif found == ["in"] and len(right) == 1 and isinstance(right[0], Group):
+    if right[:1] in (["any"], ["some"]):
+        sign, right = "in", stripped(right[1:])
+        right = right[1:] if right[:1] == ["array"] else right
+    if sign == "in" and len(right) == 1 and isinstance(right[0], Group):
         right = _list(right[0])
-    sides = [side[0] if len(side) == 1 and not is_query(side[0]) else "" for side in (left, right)]
-    rows = [split(side, {","}) if isinstance(side, Group) else [] for side in sides]
-    if len(rows[0]) == len(rows[1]) > 1:
-        for pair in zip(*rows, strict=True):
+    sides = [side[0] for side in (left, right) if len(side) == 1 and isinstance(side[0], Group)]
+    if len(sides) > 1 and not any(is_query(side) for side in sides):  # rows
+        for pair in zip(*(split(side, {","}) for side in sides), strict=False):
             yield from (pair, pair[::-1])
-    yield left, list(right)
-    yield list(right), left
+    yield left, right
+    yield right, left
 
 
 def _list(group: Group) -> list[Token]:
@@ -131,7 +131,3 @@ def _list(group: Group) -> list[Token]:
         return [group]
     elements = split(group, {","})
     return elements[0] if all(is_caller(each) for each in elements) or len(elements) == 1 else []
-
-
-def _find(tokens: Tokens, words: Sequence[str]) -> int | None:
-    return next((n for n in range(len(tokens)) if list(tokens[n : n + len(words)]) == list(words)), None)

@@ -1,19 +1,25 @@
 """The words of SQL and PL/pgSQL, nested by their brackets."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Final, Literal
+from typing import Final
 
+_SIGN: Final = r"(?!--|/\*)[-+*/<>=~!@\#%^&|`?]"
+_TYPE: Final = r'(?!"?(?:char|character|bpchar|bit)\b)(?:"[^"]+"|[\w$]++)'
+# The last group that matched says what a token is. A cast that cuts nothing off is left out, as a comment is.
 _TOKEN: Final = re.compile(
-    r"""(?P<space>\s+|--[^\n]*)
+    rf"""\s*+(?:
+      (?P<word>(?!(?:[benx]|u&)'|u&")[^\W\d][\w$]*)
+    | (?P<left_out>--[^\n]*|::\s*+{_TYPE}(?:\s*+\.\s*+{_TYPE})*+(?!\s*[(.])(?:\s*\[\d*\])*)
     | (?P<comment>/\*)
     | \$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<dollar>.*?)\$(?P=tag)\$
     | e'(?P<escaped>(?:[^'\\]|\\.|'')*)'
     | (?:u&|b|x|n)?'(?P<text>(?:[^']|'')*)'
-    | (?P<unicode>u&)?"(?P<quoted>(?:[^"]|"")*)"(?:\s*uescape\s*'(?P<escape>.)')?
-    | (?P<name>[^\W\d][\w$]*)
-    | (?P<other>::|:=|\.\.|\$\d+|\d+(?:\.\d+)?\w*|(?:(?!--|/\*)[-+*/<>=~!@\#%^&|`?])+|.)""",
+    | (?P<unicode>u&)?"(?P<name>(?:[^"]|"")*)"(?:\s*uescape\s*'(?P<escape>.)')?
+    | (?P<other>::|:=|\.\.|\$\d+|\d+(?:\.\d+)?\w*
+        # an operator ends in + or - only if it has one of these in it
+        |(?:{_SIGN})*(?:[~!@\#%^&|`?](?:{_SIGN})*|(?!/\*)[*/<>=])|.))""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _EDGE: Final = re.compile(r"/\*|\*/")
@@ -28,13 +34,13 @@ WORDS: Final = frozenset(
         tablesample return query if elsif execute strict null true false between""",
     )
 )
-_CLOSING: Final = {"(": ")", "[": "]"}
+_CLOSING: Final = {"(": ")", "[": "]", "case": "end"}
 
 
 class Group(list["Token"]):
     """What stands in brackets, or between case and end."""
 
-    def __init__(self, kind: Literal["(", "[", "case", ""], tokens: Iterable["Token"] = ()) -> None:
+    def __init__(self, kind: str, tokens: Iterable["Token"] = ()) -> None:
         super().__init__(tokens)
         self.kind = kind
 
@@ -51,27 +57,27 @@ def _words(text: str) -> Iterator[str]:
     position = 0
     while found := _TOKEN.match(text, position):
         position = found.end()
-        if found["comment"]:
-            depth = 1
-            while depth and (edge := _EDGE.search(text, position)):
-                position, depth = edge.end(), depth + (1 if edge[0] == "/*" else -1)
-            position = len(text) if depth else position
-        elif found["quoted"] is not None:
-            name = found["quoted"].replace('""', '"')
-            if found["unicode"]:
-                code = re.escape(found["escape"] or "\\") + r"(?:\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))"
-                name = re.sub(code, lambda each: chr(int(each[1] or each[2], 16)), name)
-            yield name if _SIMPLE.fullmatch(name) and name not in WORDS else f'"{name}"'
-        elif found["name"]:
-            yield found["name"].lower()
-        elif found["other"]:
-            sign = found["other"]
-            while len(sign) > 1 and sign[-1] in "+-" and not set(sign) & set("~!@#%^&|`?"):
-                sign, position = sign[:-1], position - 1
-            yield sign
-        elif not found["space"]:
-            said = found["dollar"] or found["escaped"] or found["text"] or ""
-            yield "'" + (said if found["dollar"] else said.replace("''", "'").replace("\\'", "'"))
+        match found.lastgroup:
+            case "word":
+                yield found["word"].lower()
+            case "other":
+                yield found["other"]
+            case "left_out":
+                pass
+            case "comment":
+                depth = 1
+                while depth and (edge := _EDGE.search(text, position)):
+                    position, depth = edge.end(), depth + (1 if edge[0] == "/*" else -1)
+                position = len(text) if depth else position
+            case "name" | "escape":
+                name = found["name"].replace('""', '"')
+                if found["unicode"]:
+                    code = re.escape(found["escape"] or "\\") + r"(?:\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))"
+                    name = re.sub(code, lambda each: chr(int(each[1] or each[2], 16)), name)
+                yield name if _SIMPLE.fullmatch(name) and name not in WORDS else f'"{name}"'
+            case kind:
+                said = found[kind or "text"]
+                yield "'" + (said if kind == "dollar" else said.replace("''", "'").replace("\\'", "'"))
 
 
 @cache
@@ -81,26 +87,23 @@ def parse(text: str) -> Group:
     for word in _words(text):
         while word == ";" and stack[-1].kind == "case":  # the statement, which has others in it
             stack[-2].extend(["case", *stack.pop()])
-        if word in _CLOSING:
-            stack.append(Group("(" if word == "(" else "["))
-        elif word == "case" and stack[-1][-1:] != ["end"]:
-            stack.append(Group("case"))
-        elif len(stack) > 1 and word == ("end" if stack[-1].kind == "case" else _CLOSING.get(stack[-1].kind)):
-            group = stack.pop()
-            stack[-1].append(group)
+        top = stack[-1]
+        if word in _CLOSING and (word != "case" or top[-1:] != ["end"]):
+            stack.append(Group(word))
+        elif word == _CLOSING.get(top.kind):
+            stack[-2].append(stack.pop())
         else:
-            stack[-1].append(word)
+            top.append(word)
     while len(stack) > 1:
-        group = stack.pop()
-        stack[-1].append(group)
+        stack[-2].append(stack.pop())
     return stack[0]
 
 
-def split(tokens: Tokens, words: Iterable[str]) -> list[list[Token]]:
+def split(tokens: Tokens, words: Collection[str]) -> list[list[Token]]:
     """The parts between some words, outside of brackets."""
     parts: list[list[Token]] = [[]]
     for word in tokens:
-        if isinstance(word, str) and word in words:
+        if word in words:
             parts.append([])
         else:
             parts[-1].append(word)
@@ -109,7 +112,7 @@ def split(tokens: Tokens, words: Iterable[str]) -> list[list[Token]]:
 
 def is_name(word: Token) -> bool:
     """Whether it is one, and not a word of SQL."""
-    return isinstance(word, str) and bool(re.match(r'[^\W\d]|"', word)) and word not in WORDS
+    return isinstance(word, str) and (word[:1].isalpha() or word[:1] in {"_", '"'}) and word not in WORDS
 
 
 def flat(tokens: Tokens) -> Iterator[str]:

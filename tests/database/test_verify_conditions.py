@@ -12,6 +12,7 @@ _THEIRS: Final = f"{_FROM} where user_id = owner; end"
 _ACCOUNT: Final = f"{_FROM} where id = account; end"
 _DENY: Final = "then raise exception 'x'; end if;"
 _MINE: Final = "user_id = auth.uid()"
+_ROLE: Final = "auth.jwt() -> 'app_metadata' ->> 'role'"
 _LIMITED: Final = (
     f"{_FROM} where ({_MINE}) is true",
     f"{_FROM} where ({_MINE}) = true",
@@ -29,7 +30,17 @@ _LIMITED: Final = (
     f"begin if auth.uid() is null {_DENY} if owner != auth.uid() {_DENY} {_THEIRS}",
     f"declare c uuid; begin c := auth.uid(); if c is null {_DENY} if owner != c {_DENY} {_THEIRS}",
     f"begin if auth.uid() is null or auth.uid() != owner {_DENY} {_THEIRS}",
+    f"begin if (select auth.uid()) is null or owner <> (select auth.uid()) {_DENY} {_THEIRS}",
     f"declare r record; begin for r in {_FROM} where {_MINE} loop {_FROM} where id = r.id; end loop; end",
+    f"{_FROM} where not (user_id <> auth.uid())",
+    f"begin if owner is distinct from auth.uid() {_DENY} for n in 1..2 loop null; end loop; {_THEIRS}",
+    f"{_FROM} where coalesce({_MINE}, false)",
+    f"{_FROM} where id = (select distinct id from {_TABLE} where {_MINE})",
+    f"{_FROM} join (select b.id as a, auth.uid() as b from public.t b) me on me.b = user_id",
+    f"begin if coalesce({_ROLE}, '') <> 'admin' {_DENY} {_FROM}; end",
+    f"declare c uuid; begin c := (select id from {_TABLE} where {_MINE}); {_FROM} where id = c; end",
+    f"begin update {_TABLE} set is_active = false where id = account and {_MINE}; if not found {_DENY} {_ACCOUNT}",
+    f"begin if owner <> auth.uid() then raise exception 'x'; elsif auth.uid() = owner then {_THEIRS} if; end",
 )
 _UNLIMITED: Final = (
     f"{_FROM} where {_MINE} is null",
@@ -62,6 +73,8 @@ _UNLIMITED: Final = (
     f"{_FROM} where user_id = any (select auth.uid() union all select owner)",
     f"{_FROM} where user_id::text like auth.uid()::text || '%'",
     f"{_FROM} where {_MINE} collate x",
+    f"{_FROM} where user_id::text::char(1) = auth.uid()::text::char(1)",
+    f'{_FROM} where user_id::text::pg_catalog."char" = auth.uid()::text::pg_catalog."char"',
     f"{_FROM} order by {_MINE}",
     f"{_FROM} limit (select 1 where {_MINE})",
     f"select *, (select 1 where {_MINE}) from {_TABLE}",
@@ -101,6 +114,51 @@ _UNLIMITED: Final = (
     f"delete from {_TABLE} using public.t where t.{_MINE}",
     f"update {_TABLE} ua set is_active = false from public.t where t.{_MINE} and t.x = ua.is_active",
     f"update {_TABLE} set account_name = 'x' where id in (select id from {_TABLE} where user_id <> auth.uid())",
+    f"{_FROM} where public.is_admin() or is_active",
+    f"{_FROM} as x (user_id, a, b, c, d, e, f) where x.{_MINE}",
+    f"select (select string_agg(ua.account_name, ',') from {_TABLE} ua) from {_TABLE} ua where ua.{_MINE}",
+    f"{_FROM} where user_id in (select auth.uid() except select owner intersect select owner)",
+    f"select * from public.t window w as (partition by {_MINE}) union {_FROM}",
+    f"with x as (table {_TABLE}) select 1 from x",
+    f"merge into {_TABLE} ua using public.t on t.x = ua.id and ua.{_MINE} when matched then delete",
+    f"begin create rule r as on insert to {_TABLE} do nothing; alter table {_TABLE} disable trigger all; end",
+    f"update only ({_TABLE}) set is_active = false",
+    f"grant select on public.t, {_TABLE} to anon",
+    f"{_FROM} where not (user_id <> auth.uid()) is true",
+    f"{_FROM} where user_id = any (array[auth.uid()] || array[owner])",
+    f"{_FROM} where exists (select from accounts_private.active_account_ids() as a (id))",
+    f"{_FROM} ua where ua.user_id = (select s.b from (select auth.uid() as a, owner as b) as s)",
+    f"{_FROM} ua join (select auth.uid() as a, owner as b) as s on s.b = ua.user_id",
+    f"select s.* from (select user_id, auth.uid() as id, account_name from {_TABLE}) as s where s.id = auth.uid()",
+    f"select * from (select user_id, string_agg(account_name, ',') over () from {_TABLE}) s where s.{_MINE}",
+    f"begin if {_ROLE} <> 'admin' {_DENY} {_FROM}; end",
+    f"begin if coalesce({_ROLE}, 'admin') <> 'admin' {_DENY} {_FROM}; end",
+    f"begin if coalesce({_ROLE}, auth.jwt() ->> 'x') <> 'admin' {_DENY} {_FROM}; end",
+    f"{_FROM} where coalesce({_ROLE}, 'admin') = 'admin'",
+    f"{_FROM} where coalesce(auth.uid(), user_id) = '00000000-0000-4000-8000-00000000ffff'",
+    f"{_FROM} where coalesce(auth.uid(), owner) in (select user_id from public.admins)",
+    f"begin if auth.uid() is null or auth.uid() <> (select a from public.t) {_DENY} {_FROM}; end",
+    f"begin if (select role from public.t where {_MINE}) <> 'admin' {_DENY} {_FROM}; end",
+    f"begin if auth.uid() <> '00000000-0000-4000-8000-00000000ffff' {_DENY} {_FROM}; end",
+    f"begin if true and (owner = auth.uid()) is not true {_DENY} {_THEIRS}",
+    f"begin if not (public.is_admin() and flag) {_DENY} {_FROM}; end",
+    f"begin if {_MINE} then for n in 1..2 loop null; end loop; end if; {_FROM}; end",
+    f"begin if owner = auth.uid() then for n in 1..2 loop null; end loop; end if; {_THEIRS}",
+    f"begin if owner = auth.uid() then loop exit; end loop; end if; {_THEIRS}",
+    f"begin for r in select 1 where x loop if owner is distinct from auth.uid() {_DENY} end loop; {_THEIRS}",
+    f"begin begin if owner is distinct from auth.uid() {_DENY} exception when others then null; end; {_THEIRS}",
+    f"begin if x then begin null; end; if owner is distinct from auth.uid() {_DENY} end if; {_THEIRS}",
+    f"create rule r as on update to public.v do update {_TABLE} set is_active = false",
+    f"create rule r as on update to public.v do instead (select 1; update {_TABLE} set is_active = false)",
+    f"with x as not materialized ({_FROM}) select * from x",
+    f"with x (a) as materialized ({_FROM}) select * from x as y where {_MINE}",
+    f"{_FROM} a natural left join public.t b where b.{_MINE} or true",
+    f"select * from public.f() as x (user_id), {_TABLE} where x.{_MINE}",
+    f"begin if x then perform 1 from {_TABLE} where id = account and {_MINE}; end if; if not found {_DENY} {_ACCOUNT}",
+    f"declare a text; begin select account_name into a from {_TABLE} where {_MINE}; {_FROM} where user_id = a; end",
+    f"begin if owner = auth.uid() then null; else merge into t using y on x when matched then do nothing; {_THEIRS}",
+    f"declare r record; begin for r in select u.id, m.id from public.t u, {_TABLE} m where m.{_MINE} loop "
+    f"{_FROM} where id = r.id; end loop; end",
 )
 
 
@@ -112,6 +170,16 @@ def _limited(text: str) -> set[bool]:
 @pytest.mark.parametrize("text", _LIMITED)
 def test_what_limits_to_the_rows_of_the_caller(text: str) -> None:
     assert _limited(text) == {True}
+
+
+def test_a_column_of_another_table_limits_no_user() -> None:
+    found = mentions(f"select u.email from auth.users as u, public.t where {_MINE}")
+    assert [mention.own for mention in found if mention.name == "users"] == [False]
+
+
+def test_a_parameter_that_is_given_a_value_on_one_way_is_not_the_callers() -> None:
+    text = f"begin if id is null then id := auth.uid(); end if; {_FROM} where user_id = id; end"
+    assert {mention.own for mention in mentions(text, ("id",))} == {False}
 
 
 @pytest.mark.parametrize("text", _UNLIMITED)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_api.verify.bodies import becomes, counts_only, is_dynamic, mentions
-from edge_api.verify.conditions import conjuncts, limit_of
+from edge_api.verify.bodies import becomes, carries_rows, counts_only, is_dynamic, mentions
+from edge_api.verify.conditions import answer, conjuncts, limit_of
 from edge_api.verify.findings import printable, runnable
 from edge_api.verify.tokens import flat, parse
 
@@ -34,6 +34,20 @@ def test_which_rows_a_policy_lets_through(expression: str | None, rows: str) -> 
 def test_a_condition_more_is_recognised() -> None:
     assert conjuncts(OWN) < conjuncts(f"({OWN} AND (( SELECT (auth.jwt() ->> 'aal'::text)) = 'aal2'::text))")
     assert not conjuncts(OWN) <= conjuncts(f"({OWN} OR is_active)")
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("select exists (select from s where user_id = auth.uid() and id = account)", {("table", "", "s")}),
+        ("begin return exists (select from s where user_id = auth.uid()); end", {("table", "", "s")}),
+        ("select who = auth.uid()", set()),
+    ],
+)
+def test_what_a_function_asks_for_its_answer(text: str, asks: set[tuple[str, str, str]]) -> None:
+    limit = answer(text)
+    assert limit is not None
+    assert (limit.passes, set(limit.asks)) == ("asked" if asks else "own", asks)
 
 
 FROM = "select * from public.user_accounts"
@@ -81,6 +95,29 @@ def test_what_a_text_does_with_a_table(text: str, verbs: set[str], own: bool) ->
         (f"{FROM} where public.is_admin()", {("function", "public", "is_admin")}),
         (f"if not public.is_admin() then raise 'no'; end if; {FROM}", {("function", "public", "is_admin")}),
         (f"{FROM} where user_id = auth.uid()", set()),
+        (
+            "if coalesce((select role from t where user_id = auth.uid()), '') <> 'admin' then raise 'no'; end if; "
+            f"{FROM}",
+            {("table", "", "t")},
+        ),
+        (
+            f"{FROM} where public.is_admin() or public.is_boss()",
+            {("function", "public", "is_admin"), ("function", "public", "is_boss")},
+        ),
+        (
+            f"{FROM} ua join t on t.account_id = ua.id join s on s.t = t.id where s.user_id = auth.uid()",
+            {("table", "", "t"), ("table", "", "s")},
+        ),
+        (
+            "if not exists (select from s where id = account and user_id = auth.uid()) then raise 'no'; end if; "
+            f"{FROM} where id = account",
+            {("table", "", "s")},
+        ),
+        (
+            "declare a uuid; begin select account_id into a from t where user_id = auth.uid(); "
+            f"{FROM} where id = a; end",
+            {("table", "", "t")},
+        ),
     ],
 )
 def test_what_a_condition_asks_for_others_rows(text: str, asked: set[tuple[str, str, str]]) -> None:
@@ -102,6 +139,10 @@ def test_comments_texts_and_quoted_names_are_told_apart() -> None:
         ("select set_config('request.jwt.claims', claims, true)", [("identity", "")]),
         ("begin set local request.jwt.claim.sub = 'x'; end", [("identity", "")]),
         ("update public.todos set role = 'x'", []),
+        ("select set_config('role', 'x' || who, true)", [("role", "")]),
+        ("select set_config('ro' || 'le', 'x', true)", [("unknown", "")]),
+        ("begin set session role to 'x'; reset role; end", [("role", "x")]),
+        ("select set_config('request.jwt.claims', '', true)", []),
         ("select set_config('app.tenant', 'x', true)", []),
     ],
 )
@@ -128,6 +169,33 @@ def test_what_only_looks_like_it(text: str) -> None:
 )
 def test_sql_that_is_put_together_is_recognised(text: str, dynamic: bool) -> None:
     assert is_dynamic(text) is dynamic
+
+
+@pytest.mark.parametrize(
+    ("text", "carries"),
+    [
+        ("begin raise notice '%', x; end", True),
+        ("begin raise exception 'x' using detail = y; end", True),
+        ("begin raise 'x'; execute y using z; perform '%'; end", False),
+        ("begin new.x := 1; return new; end", True),
+        ("begin return new; end", False),
+        ("select 'insert'", False),
+    ],
+)
+def test_rows_that_leave_by_another_way_are_seen(text: str, carries: bool) -> None:
+    assert carries_rows(text) is carries
+
+
+def test_operators_end_where_postgresql_ends_them() -> None:
+    text = "a=-1 b@-c d->>'e' f<>-g h--i"
+    words = ["a", "=", "-", "1", "b", "@-", "c", "d", "->>", "'e", "f", "<>", "-", "g", "h"]
+    assert list(flat(parse(text))) == words
+
+
+def test_a_cast_is_left_out_unless_it_cuts_something_off() -> None:
+    text = """a::text b::public."Odd name"[] (c)::jsonb::text[] d :: uuid e::char f::pg_catalog."char" g::varchar(3)"""
+    words = ["a", "b", "c", "d", "e", "::", "char", "f", "::", "pg_catalog", ".", "char", "g", "::", "varchar", "3"]
+    assert list(flat(parse(text))) == words
 
 
 def test_a_number_of_rows_is_told_from_rows() -> None:
