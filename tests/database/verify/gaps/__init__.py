@@ -6,6 +6,7 @@ from typing import Final
 from tests.database.verify.gap import Gap
 from tests.database.verify.gaps import (
     blocks,
+    checks,
     combinations,
     conditions,
     disguises,
@@ -31,6 +32,7 @@ KINDS: Final[Mapping[str, Mapping[str, Gap]]] = {
     "surroundings": surroundings.GAPS,
     "conditions": conditions.GAPS,
     "blocks": blocks.GAPS,
+    "checks": checks.GAPS,
     "disguises": disguises.GAPS,
     "combinations": combinations.GAPS,
     "harmless": harmless.GAPS,
