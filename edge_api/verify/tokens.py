@@ -6,12 +6,12 @@ from functools import cache
 from typing import Final
 
 _SIGN: Final = r"(?!--|/\*)[-+*/<>=~!@\#%^&|`?]"
-_TYPE: Final = r'(?!"?(?:char|character|bpchar|bit)\b)(?:"[^"]+"|[\w$]++)'
+_TYPE: Final = r'(?!"?(?:char|character|bpchar|bit)\b)(?:"[^"]+"|[\w$]+(?![\w$]))'
 # The last group that matched says what a token is. A cast that cuts nothing off is left out, as a comment is.
 _TOKEN: Final = re.compile(
-    rf"""\s*+(?:
+    rf"""\s*(?:
       (?P<word>(?!(?:[benx]|u&)'|u&")[^\W\d][\w$]*)
-    | (?P<left_out>--[^\n]*|::\s*+{_TYPE}(?:\s*+\.\s*+{_TYPE})*+(?!\s*[(.])(?:\s*\[\d*\])*)
+    | (?P<left_out>--[^\n]*|::\s*{_TYPE}(?:\s*\.\s*{_TYPE})*(?!\s*[(.])(?:\s*\[\d*\])*)
     | (?P<comment>/\*)
     | \$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<dollar>.*?)\$(?P=tag)\$
     | e'(?P<escaped>(?:[^'\\]|\\.|'')*)'
@@ -19,7 +19,7 @@ _TOKEN: Final = re.compile(
     | (?P<unicode>u&)?"(?P<name>(?:[^"]|"")*)"(?:\s*uescape\s*'(?P<escape>.)')?
     | (?P<other>::|:=|\.\.|\$\d+|\d+(?:\.\d+)?\w*
         # an operator ends in + or - only if it has one of these in it
-        |(?:{_SIGN})*(?:[~!@\#%^&|`?](?:{_SIGN})*|(?!/\*)[*/<>=])|.))""",
+        |(?:{_SIGN})*(?:[~!@\#%^&|`?](?:{_SIGN})*|(?!/\*)[*/<>=])|\S))""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _EDGE: Final = re.compile(r"/\*|\*/")
