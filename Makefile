@@ -27,7 +27,7 @@ check: lint node_modules/installed ## before each commit: lint, and the tests th
 test: .venv/installed node_modules/installed ## run the whole suite against a throw-away stack
 	@exec $(BIN)/python -m pytest
 
-types: .venv/installed node_modules/installed ## generate supabase/database.types.ts and openapi.json
+types: .venv/installed node_modules/installed ## generate the types, openapi.json and what verify compares with
 	@$(BIN)/python -m edge_api.local types
 
 screenshots: .venv/installed node_modules/installed ## take the pictures of docs/images (needs Chromium)

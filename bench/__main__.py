@@ -24,8 +24,8 @@ import psutil
 
 from bench.candidates import PATH
 from bench.report import Results, Run, picture, table
-from edge_api.embedded.processes import Child, accepts_connections, free_port
 from edge_api.local import stack as local_stack
+from edge_api.local.processes import Child, accepts_connections, free_port
 
 HERE: Final = Path(__file__).parent
 CALLERS: Final = (1, 16, 64)

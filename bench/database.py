@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import psycopg
 
-from edge_api.embedded.postgres import SUPERUSER, VERSIONS, Cluster, postgres_version
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import SUPERUSER, VERSIONS, Cluster, postgres_version
 from edge_api.local.stack import MIGRATOR
 
 HERE: Final = Path(__file__).parent

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from edge_api.embedded.packages import PROJECT
-
+_PACKAGE: Final = Path(__file__).resolve().parent
+_OF_THE_WHEEL: Final = _PACKAGE / "_migrations"
 # What `supabase db push` takes for a migration; it orders them by version, as text, and ignores all other entries.
 _FILE_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 
@@ -49,7 +49,7 @@ def packaged() -> tuple[Migration, ...]:
     Raises:
         MigrationsError: there is none.
     """
-    files = _in_folder(PROJECT / "supabase" / "migrations")
+    files = _in_folder(_OF_THE_WHEEL if _OF_THE_WHEEL.is_dir() else _PACKAGE.parent / "supabase" / "migrations")
     if not files:
         raise MigrationsError("the package's migrations are missing: reinstall edge-api")
     return files

@@ -13,8 +13,8 @@ import httpx
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import PostgresVersion, postgres_version
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import PostgresVersion, postgres_version
 from edge_api.local.stack import MIGRATOR, Stack
 from tests import chromium, memory, target
 from tests.support import NO_CERTIFICATES, User, Users

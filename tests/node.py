@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_api.embedded.packages import PROJECT
 from edge_api.local.node import node
+from edge_api.local.packages import PROJECT
 
 
 def run_node(

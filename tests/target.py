@@ -22,11 +22,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from edge_api.embedded.packages import package_folder
-from edge_api.embedded.postgres import Cluster
-from edge_api.embedded.processes import free_port
 from edge_api.local import stack as local_stack
 from edge_api.local.gateway import Keys
+from edge_api.local.packages import package_folder
+from edge_api.local.postgres import Cluster
+from edge_api.local.processes import free_port
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.schemas.account_schemas import UserAccountResponse
 from tests.pacing import PacedTransport

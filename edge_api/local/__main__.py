@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import postgres_version
-from edge_api.embedded.processes import StackError
 from edge_api.local import stack
 from edge_api.local.node import npm, supabase_here
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import postgres_version
+from edge_api.local.processes import StackError
 from edge_api.local.state import write_private
 
 _READY = """

@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from edge_api import cli, server
-from edge_api.embedded.packages import PROJECT
 from edge_api.local import DATABASE_ADDRESS
+from edge_api.local.packages import PROJECT
 from edge_api.main import EXPOSED_HEADERS
 from edge_api.settings import Settings
 

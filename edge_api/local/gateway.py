@@ -9,9 +9,9 @@ from typing import Final
 
 import httpx
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import Child, StackError, accepts_connections
 from edge_api.local.node import node, tool_home
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import Child, StackError, accepts_connections
 
 ROLE: Final = "gateway"
 _PROGRAM: Final = Path(__file__).with_suffix(".mjs")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_api.embedded.packages import PROJECT, package_folder
-from edge_api.embedded.processes import StackError
+from edge_api.local.packages import PROJECT, package_folder
+from edge_api.local.processes import StackError
 
 _MODULES: Final = PROJECT / "node_modules"
 TOOLS_HOME: Final = "tools-home"

@@ -13,11 +13,11 @@ from typing import Final
 
 import httpx
 
-from edge_api.embedded.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
-from edge_api.embedded.processes import Child, StackError, free_port, on_free_port
 from edge_api.local import DATABASE_ADDRESS
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local.node import TOOLS_HOME, supabase
+from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
+from edge_api.local.processes import Child, StackError, free_port, on_free_port
 from edge_api.local.state import load, locked, save
 from edge_api.migrations import packaged
 

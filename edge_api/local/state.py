@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import StackError
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import StackError
 
 
 class Saved(TypedDict):

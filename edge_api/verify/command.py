@@ -8,7 +8,6 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from edge_api.embedded.processes import StackError
 from edge_api.migrations import Migration, MigrationsError
 from edge_api.verify import Finding, expected, fix_script, history, verify
 from edge_api.verify.findings import LEVELS, Level, printable
@@ -73,9 +72,7 @@ def _verify(url: str) -> tuple[list[Finding], tuple[Migration, ...]]:
             raise _CannotVerifyError(f"the server is PostgreSQL {version // 10000}; 15 is the oldest that is supported")
         if not connection.execute("select 1 from pg_catalog.pg_roles where rolname = 'authenticated'").fetchone():
             raise _CannotVerifyError("there is no role authenticated: this is not a Supabase project's database")
-        _say(f"connected to PostgreSQL {version // 10000}; creating what the migrations create")
-        state = expected.expected(expected.nearest_version(version))
-        _say("reading the catalogs")
+        state = expected.expected()
         with connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
             connection.execute(f"set local statement_timeout = '{_STATEMENT_SECONDS}s'")
@@ -108,16 +105,11 @@ def run(output_format: str, fail_on: Level, *, fix_sql: bool) -> int:
     since = time.monotonic()
     try:
         findings, migrations = _verify(url)
-    except (_CannotVerifyError, MigrationsError, StackError) as error:
+    except (_CannotVerifyError, MigrationsError) as error:
         _say(f"edge-api: {error}")
-        if isinstance(error, StackError) and error.log_tail:
-            print(error.log_tail, file=sys.stderr)
         return 2
     except psycopg.Error as error:
         _say(f"edge-api: the database did not respond: {_first_line(error)}")
-        return 2
-    except OSError as error:
-        _say(f"edge-api: PostgreSQL cannot be started here: {error}")
         return 2
     report = fix_script(findings) if fix_sql else FORMATS[output_format](findings, migrations)
     if report:

@@ -7,8 +7,8 @@ from typing import Any, Final, LiteralString
 import psycopg
 import pytest
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import SUPERUSER
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
 from edge_api.verify import Expected, Finding, verify
 from tests.database.adopted import SHAPES, Shape

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_api.embedded.postgres import PostgresVersion, postgres_version
+from edge_api.local.postgres import PostgresVersion, postgres_version
 from edge_api.verify import Expected
 from edge_api.verify.expected import expected as create_expected
 from tests.database.adopted import USERS
@@ -39,4 +39,4 @@ def adoption(project: Project, clone: str) -> Iterator[Adoption]:
 @pytest.fixture(scope="session")
 def expected() -> Expected:
     """What `edge-api verify` compares with."""
-    return create_expected(postgres_version(os.environ.get("EDGE_POSTGRES_VERSION")))
+    return create_expected()

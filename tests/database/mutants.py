@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import psycopg
 
-from edge_api.embedded.postgres import postgres_version
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import postgres_version
 from tests.database import tap
 from tests.database.project import Project, run_project
 

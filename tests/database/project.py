@@ -10,9 +10,9 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import SUPERUSER, Cluster, PostgresVersion
 from edge_api.local import stack as local_stack
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion
 from edge_api.local.stack import MIGRATOR
 
 # What brings a clone back to the state before the migrations.

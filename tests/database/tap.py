@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import Cluster
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import Cluster
 from edge_api.local.stack import MIGRATOR
 
 # It locks the table for the time of the test.

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 from tests.database.project import Project
 from tests.support import UNKNOWN_ID, acting_as
 

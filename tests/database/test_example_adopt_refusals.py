@@ -7,7 +7,7 @@ from typing import LiteralString
 import pytest
 from psycopg import errors, sql
 
-from edge_api.embedded.postgres import SUPERUSER
+from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
 from edge_api.verify import Expected
 from tests.database.adopted import Shape, user

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from psycopg import errors
 
-from edge_api.embedded.postgres import SUPERUSER
 from edge_api.local.node import supabase
+from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import copy, packaged
 from edge_api.verify import Expected

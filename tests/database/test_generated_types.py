@@ -1,10 +1,10 @@
-"""supabase/database.types.ts: what `make types` makes of the migrations, whichever PostgreSQL they run on."""
+"""What `make types` makes of the migrations, whichever PostgreSQL they run on."""
 
 from pathlib import Path
 from typing import LiteralString
 
-from edge_api.embedded.packages import PROJECT
 from edge_api.local import types
+from edge_api.local.packages import PROJECT
 from tests.database.project import Project
 from tests.docs import frontend
 from tests.node import type_errors
@@ -18,6 +18,10 @@ def generated(project: Project, database: str, folder: Path) -> str:
 
 def test_the_checked_in_types_are_those_of_the_migrations(project: Project, clone: str, tmp_path: Path) -> None:
     assert types.DATABASE_TYPES.read_text() == generated(project, clone, tmp_path), "run `make types`"
+
+
+def test_verify_compares_with_what_the_migrations_create(project: Project, clone: str) -> None:
+    assert types.EXPECTED.read_text() == types.expected_state(project.cluster, clone), "run `make types`"
 
 
 CHANGES: dict[LiteralString, tuple[bool, str]] = {

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from edge_api.embedded.processes import StackError
 from edge_api.local.node import supabase
+from edge_api.local.processes import StackError
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
 from edge_api.verify import Expected, verify

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER
+from edge_api.local.postgres import SUPERUSER
 from tests.database.project import Project
 from tests.support import acting_as
 

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import Rollback
 
-from edge_api.embedded.postgres import SUPERUSER, Cluster, postgres_version
-from edge_api.embedded.processes import StackError, on_free_port
 from edge_api.local.node import supabase
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import SUPERUSER, Cluster, postgres_version
+from edge_api.local.processes import StackError, on_free_port
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
 from edge_api.verify import Expected, Finding, verify
@@ -87,7 +87,7 @@ def bare(state_folders: Callable[[], Path]) -> Iterator[tuple[Project, Path]]:
     server, _ = on_free_port(None, cluster.start)
     try:
         with cluster.connect(SUPERUSER) as connection:
-            connection.execute(files("edge_api.verify").joinpath("supabase.sql").read_bytes())
+            connection.execute((PROJECT / "sql" / "local" / "auth.sql").read_bytes())
         yield Project(cluster), state
     finally:
         server.stop(grace_seconds=2)

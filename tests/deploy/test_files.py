@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 from edge_api.settings import Settings
 
 DEPLOY: Final = PROJECT / "deploy"

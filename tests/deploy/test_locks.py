@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 
 UV: Final = Path(sys.executable).with_name("uv")
 SERVING: Final = PROJECT / "deploy" / "requirements.lock"

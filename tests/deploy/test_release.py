@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from edge_api import __version__
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 
 TAG: Final = f"v{__version__}"
 

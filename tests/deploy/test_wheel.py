@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from edge_api import __version__
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import Child, accepts_connections, free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.migrations import packaged
 from tests.support import ACCOUNTS, User

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 
 PAGE = (PROJECT / "docs" / "frontend.md").read_text()
 OF_THE_EXAMPLE = "credentials.ts"

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import Child, accepts_connections, free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from tests.edge.scripted import responding, scripted_upstream
 from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User

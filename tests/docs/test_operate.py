@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 from edge_api.local.stack import Stack
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User, acting_as, stored_accounts
 from tests.target import as_key

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 from edge_api.local.stack import Stack
 from tests.node import run_node
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 
 SECURITY = (PROJECT / "SECURITY.md").read_text()
 

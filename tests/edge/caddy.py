@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import httpx
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import Child, Ids, on_free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import Child, Ids, on_free_port
 
 CADDYFILE: Final = PROJECT / "deploy" / "Caddyfile"
 SITE: Final = "localhost"  # for which Caddy makes a certificate itself

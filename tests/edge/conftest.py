@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from edge_api.embedded.processes import Child
+from edge_api.local.processes import Child
 from edge_api.local.stack import MIGRATOR, Stack
 from tests.edge.caddy import Front, caddy
 from tests.edge.faults import TIMEOUT, Edge, healthy, running

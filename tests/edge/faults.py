@@ -16,7 +16,7 @@ import httpx
 import jwt
 import psutil
 
-from edge_api.embedded.processes import Child
+from edge_api.local.processes import Child
 from tests.edge.problems import MARK
 from tests.edge.scripted import Received, Script, ScriptedUpstream, http, responding, scripted_upstream
 from tests.edge.serving import log_of, serving

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import jwt
 
-from edge_api.embedded.processes import Child
+from edge_api.local.processes import Child
 from tests.edge.serving import serving
 
 # `edge-api serve` as it is, its application with some routes more.

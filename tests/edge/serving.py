@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.embedded.processes import Child, accepts_connections, on_free_port
+from edge_api.local.processes import Child, accepts_connections, on_free_port
 from edge_api.settings import Settings
 from tests.support import NO_CERTIFICATES
 

@@ -16,11 +16,11 @@ import httpx
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER, PostgresVersion
-from edge_api.embedded.processes import Child
 from edge_api.errors import Kind
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import SUPERUSER, PostgresVersion
+from edge_api.local.processes import Child
 from edge_api.local.stack import Stack
 from tests.edge.faults import eventually
 from tests.edge.problems import assert_problem

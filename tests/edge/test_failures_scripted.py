@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from edge_api import errors
-from edge_api.embedded.processes import accepts_connections
+from edge_api.local.processes import accepts_connections
 from tests.edge.faults import (
     CALLS,
     CHUNKED,

@@ -8,7 +8,7 @@ from typing import Final
 import psutil
 import pytest
 
-from edge_api.embedded.processes import Child
+from edge_api.local.processes import Child
 from edge_api.local.stack import Stack
 from tests.edge.caddy import Front
 from tests.edge.raw_http import CLOSED, ask, assert_refusal, request

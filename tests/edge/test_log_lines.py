@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from edge_api.embedded.processes import accepts_connections, free_port
+from edge_api.local.processes import accepts_connections, free_port
 from tests.edge.logged import Canaries, records, requests_in
 from tests.edge.scripted import READY, Received, Script, http, responding, scripted_upstream
 from tests.edge.serving import SERVE, serving

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.embedded.processes import free_port
+from edge_api.local.processes import free_port
 from edge_api.main import create_app
 from edge_api.settings import Settings
 from tests.edge.serving import SERVE, is_up

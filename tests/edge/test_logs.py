@@ -13,7 +13,7 @@ import httpx
 import jwt
 import pytest
 
-from edge_api.embedded.processes import Child, free_port
+from edge_api.local.processes import Child, free_port
 from edge_api.local.stack import Stack
 from tests.edge.logged import USER_ID, Canaries, requests_in, serving_more
 from tests.edge.scripted import Received, Script, ScriptedUpstream, http, responding, scripted_upstream

@@ -7,8 +7,8 @@ import psutil
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import Settings
 from tests.edge.faults import KEY

@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import free_port
 from edge_api.problems import title
 from tests.edge.caddy import Front, caddy
 from tests.edge.raw_http import RawResponse, ask

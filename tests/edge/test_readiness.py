@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edge_api.embedded.processes import free_port
+from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
 from tests.edge.faults import (
     KEY,

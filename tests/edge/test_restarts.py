@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.embedded.processes import Child, accepts_connections, free_port
+from edge_api.local.processes import Child, accepts_connections, free_port
 from tests.edge.caddy import Front, caddy
 from tests.edge.faults import KEY, TOKEN, healthy
 from tests.edge.scripted import Received, scripted_upstream

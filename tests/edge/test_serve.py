@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from edge_api import logs, server
-from edge_api.embedded.processes import free_port
+from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import InvalidSettingsError
 from tests.edge.serving import COMPLETE, SERVE, read, serving, workers

@@ -13,7 +13,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
-from edge_api.embedded.processes import Child
+from edge_api.local.processes import Child
 from edge_api.local.stack import Stack
 from tests.edge.caddy import SITE, Front, caddy
 from tests.edge.raw_http import request

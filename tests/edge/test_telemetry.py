@@ -22,8 +22,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_api import errors
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
 from tests.edge.faults import KEY, ROW_AND_CREATED, TOKEN
 from tests.edge.problems import MARK

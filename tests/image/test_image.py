@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from edge_api import __version__
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.processes import Child, accepts_connections, free_port
+from edge_api.local.packages import PROJECT
+from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
 from tests.edge.caddy import caddy
 from tests.support import ACCOUNTS, GET_OR_CREATE, User, stored_accounts

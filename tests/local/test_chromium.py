@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_api.embedded.packages import PROJECT
+from edge_api.local.packages import PROJECT
 from tests import chromium
 
 MISSING = "Chromium, in which the page is tested, is missing: apt-get install"

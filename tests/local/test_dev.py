@@ -17,10 +17,10 @@ import psutil
 import psycopg
 import pytest
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import PostgresVersion, cluster_home
-from edge_api.embedded.processes import free_port
 from edge_api.local import stack as local_stack
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import PostgresVersion, cluster_home
+from edge_api.local.processes import free_port
 from tests.support import ACCOUNTS, GET_OR_CREATE, NO_CERTIFICATES
 
 DEV = [sys.executable, "-m", "edge_api.local", "dev"]

@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 
-from edge_api.embedded.packages import PROJECT
-from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import stack as local_stack
+from edge_api.local.packages import PROJECT
+from edge_api.local.postgres import PostgresVersion
 from edge_api.local.stack import MIGRATOR, Stack
 
 POLICIES = "tests/database/test_policies.py"

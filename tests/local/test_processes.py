@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_api.embedded.processes import Child, StackError, free_port
+from edge_api.local.processes import Child, StackError, free_port
 
 
 def child(folder: Path, program: str, *arguments: str) -> Child:

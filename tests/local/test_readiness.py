@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER, Cluster
-from edge_api.embedded.processes import free_port
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local.gateway import Keys
+from edge_api.local.postgres import SUPERUSER, Cluster
+from edge_api.local.processes import free_port
 from edge_api.local.stack import MIGRATOR
 from tests.edge.serving import serving
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import PostgresVersion
 from edge_api.local.stack import MIGRATOR
 from edge_api.migrations import packaged
 from tests.database.project import REMOVE

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from edge_api.embedded import postgres
-from edge_api.embedded.postgres import SUPERUSER, Cluster
-from edge_api.embedded.processes import Ids, StackError, free_port
+from edge_api.local import postgres
 from edge_api.local import stack as local_stack
 from edge_api.local import state as state_folder
+from edge_api.local.postgres import SUPERUSER, Cluster
+from edge_api.local.processes import Ids, StackError, free_port
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL as itself")
 SOMEBODY = 61000

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from edge_api.embedded.packages import PROJECT
 from edge_api.local.node import node
+from edge_api.local.packages import PROJECT
 from tests.chromium import chromium
 
 _FLAGS = [

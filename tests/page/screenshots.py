@@ -8,8 +8,8 @@ from typing import Literal
 
 from playwright.sync_api import expect
 
-from edge_api.embedded.packages import PROJECT
 from edge_api.local import stack as local_stack
+from edge_api.local.packages import PROJECT
 from tests.page.browser import Visitor, launched, visiting
 
 IMAGES = PROJECT / "docs" / "images"

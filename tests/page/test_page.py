@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
-from edge_api.embedded.postgres import PostgresVersion
 from edge_api.local import gateway as supabase_gateway
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import PostgresVersion
 from edge_api.local.stack import MIGRATOR, Stack
 from edge_api.local.types import DATABASE_TYPES
 from tests.edge.serving import serving

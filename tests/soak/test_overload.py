@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from edge_api.embedded.packages import PROJECT
 from edge_api.local import stack as local_stack
+from edge_api.local.packages import PROJECT
 from edge_api.local.stack import MIGRATOR, Stack
 from tests.support import ACCOUNTS, NO_CERTIFICATES, signed
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from edge_api.embedded.packages import PROJECT
 from edge_api.local import types
+from edge_api.local.packages import PROJECT
 from edge_api.local.stack import Stack
 from tests.docs.frontend import refusals
 from tests.node import run_node, type_errors

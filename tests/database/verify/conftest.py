@@ -1,21 +1,13 @@
-"""A project as it is hosted, with two users' rows, and what the migrations create."""
+"""A project as it is hosted, with two users' rows."""
 
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER
-from edge_api.verify import expected as expected_state
-from edge_api.verify.expected import Expected
+from edge_api.local.postgres import SUPERUSER
 from tests.database.project import Project
 from tests.database.verify.oracle import HOSTED, LOGIN_ROLE, USERS
-
-
-@pytest.fixture(scope="session")
-def expected(project: Project) -> Expected:
-    with project.connect("template1", SUPERUSER) as connection:
-        return expected_state.expected(expected_state.nearest_version(connection.info.server_version))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import Final
 
 import psycopg
 
-from edge_api.embedded.postgres import SUPERUSER, VERSIONS, PostgresVersion
 from edge_api.local import stack as local_stack
+from edge_api.local.postgres import SUPERUSER, VERSIONS, PostgresVersion
 from edge_api.verify import expected as expected_state
 from edge_api.verify import verify
 from edge_api.verify.expected import Expected
@@ -82,7 +82,7 @@ def _show_all(version: PostgresVersion, folder: Path) -> Iterator[str]:
         project.connect(name, SUPERUSER) as database,
     ):
         database.execute(f"{LOGIN_ROLE} {HOSTED} {USERS}".encode())
-        shown = PolicyTests(project, name, database, expected_state.expected(version), folder)
+        shown = PolicyTests(project, name, database, expected_state.expected(), folder)
         for title, gap in entries:
             if applies(gap, database.info.server_version):
                 wrong = shown.objections(gap)

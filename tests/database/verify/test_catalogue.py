@@ -6,7 +6,7 @@ from collections import defaultdict
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import postgres_version
+from edge_api.local.postgres import postgres_version
 from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script

@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 import pytest
 
-from edge_api.embedded.postgres import SUPERUSER, Cluster
+from edge_api.local.postgres import SUPERUSER, Cluster
 from edge_api.local.stack import MIGRATOR
 from edge_api.verify import verify
 from edge_api.verify.expected import Expected

@@ -16,8 +16,8 @@ from typing import Final, Literal, get_args
 import psycopg
 from psycopg import sql
 
-from edge_api.embedded.packages import PROJECT, package_folder
-from edge_api.embedded.processes import Child, Ids, StackError, as_user
+from edge_api.local.packages import PROJECT, package_folder
+from edge_api.local.processes import Child, Ids, StackError, as_user
 
 PostgresVersion = Literal[16, 18]
 VERSIONS: Final[tuple[PostgresVersion, ...]] = get_args(PostgresVersion)
