@@ -17,6 +17,7 @@ ORDER: Final[tuple[Passes, ...]] = ("nothing", "own", "asked", "any")
 _PROTECTED: Final = frozenset({"user_accounts", "users"})
 # A text that is neither empty nor a boolean that is false.
 _CONSTANT: Final = re.compile(r"'(?!(?:f|false|n|no|off|0)$)[\w @.+-]+")
+_AGGREGATES: Final = frozenset({"count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_or", "bool_and"})
 _HELPER_CALL: Final = "accounts_private.active_account_ids()"
 
 Asked = tuple[str, str, str]
@@ -228,6 +229,8 @@ def _asked(made: Scope, tokens: Tokens, member: Tokens = ()) -> Limit:
     gates = []
     queries, names = read(group, made.names)
     for query in queries:
+        if tokens[:-1] == ["exists"] and _always_has_a_row(query):
+            return ANY
         if member:
             query.conditions += [[*expression, "=", *member] for _, expression in query.selected]
         inner = scope(query, names, made.inside())
@@ -237,6 +240,12 @@ def _asked(made: Scope, tokens: Tokens, member: Tokens = ()) -> Limit:
             if len(queries) == 1 and inner.source(column[0]) is None:  # of a row, or a variable, outside
                 made.learn(column, limit)
     return loosest(gates)
+
+
+def _always_has_a_row(query: Query) -> bool:
+    """Whether it aggregates all rows into one, which is there without them, too."""
+    firsts = {expression[0] for _, expression in query.selected if len(expression) > 1}
+    return "group" not in query.clauses and not _AGGREGATES.isdisjoint(firsts)
 
 
 def conjuncts(expression: str | None) -> frozenset[str]:
