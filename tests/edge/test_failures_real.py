@@ -198,7 +198,8 @@ def test_requests_while_postgresql_restarts_get_a_fitting_response(real: Real) -
         try:
             eventually(all_succeed)
             real.postgres.stop(grace_seconds=10)
-            eventually(lambda: real.call().status_code in DATABASE_AWAY)
+            # the embedded gateway may go on waiting for connections that it was making at that moment
+            eventually(lambda: real.call().status_code in {*DATABASE_AWAY, 504})
             eventually(lambda: real.readiness() == (503, "supabase_unreachable"))
             assert real.user.api.get("/healthz").status_code == 200
             real.start_postgres()
