@@ -1,4 +1,4 @@
-"""Logging: a line per event on standard output, coloured at a terminal, else JSON.
+"""Logging: a line per event on standard output, as JSON unless that is a terminal.
 
 No request body, response body or message of an unexpected error is logged: they could hold a user's data.
 """
@@ -9,15 +9,14 @@ import re
 import threading
 import time
 import traceback
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from select import PIPE_BUF
-from typing import Final
+from typing import Final, cast
 
 import orjson
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
 
-logger = structlog.stdlib.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _MAX_FRAMES: Final = 30
 _MAX_QUEUED_LINES: Final = 10_000  # some 4 MB
@@ -37,37 +36,41 @@ def without_message(error: BaseException | None) -> str:
     return "\n".join(chain)
 
 
-def _first_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Keep the beginning of a library's message: asyncio's go on with the error's message and with arguments."""
-    event["event"] = re.split(r"[\n(<]", str(event["event"]), maxsplit=1)[0].strip()
-    return event
+class _Formatter(logging.Formatter):
+    """One line per record. This package's have what happened before a colon, and its fields as the only argument."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC)
+        fields: dict[str, object] = {"level": record.levelname.lower(), "timestamp": at}
+        if record.name.startswith("edge_api"):
+            fields |= {"event": str(record.msg).partition(":")[0], **cast("dict[str, object]", record.args or {})}
+        else:  # a library's message may go on with an error's, and with arguments
+            event = re.split(r"[\n(<]", record.getMessage(), maxsplit=1)[0].strip()
+            fields |= {"event": event, "logger": record.name}
+        if record.exc_info:
+            fields["exception"] = without_message(record.exc_info[1])
+        if os.isatty(_STANDARD_OUTPUT):
+            return " ".join(f"{name}={value}" for name, value in fields.items())
+        return orjson.dumps(fields, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
 class _Output(logging.Handler):
-    """Standard output, written by a thread: no request waits for it, and lines that find no room are counted.
-
-    structlog calls `msg`; libraries' records come through `emit`.
-    """
+    """Standard output, written by a thread: no request waits for it, and lines that find no room are counted."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(_Formatter())
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._dropped = self._reported = 0
         threading.Thread(target=self._run, daemon=True).start()
 
-    def msg(self, line: str) -> None:
-        """Queue a line without waiting."""
-        if self._lines.qsize() < _MAX_QUEUED_LINES:
-            self._lines.put(line)
-        else:
-            self._dropped += 1
-
-    debug = info = warning = error = critical = msg
-
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a library's record."""
+        """Queue a line without waiting."""
         try:
-            self.msg(self.format(record))
+            if self._lines.qsize() < _MAX_QUEUED_LINES:
+                self._lines.put(self.format(record))
+            else:
+                self._dropped += 1
         except Exception:
             self.handleError(record)
 
@@ -105,38 +108,17 @@ class _Output(logging.Handler):
         dropped = self._dropped - self._reported
         if dropped and self._lines.qsize() < _MAX_QUEUED_LINES // 2:  # else the report might be dropped as well
             self._reported += dropped
-            logger.warning("log lines dropped", dropped=dropped)
+            logger.warning("log lines dropped: %(dropped)s", {"dropped": dropped})
 
 
 def configure(level: str) -> None:
     """Send everything that is logged to standard output. Only the first call in a process has an effect.
 
     Args:
-        level: minimum log level: debug, info, warning, error.
+        level: minimum log level: debug, info, warning, error. Libraries' own lines begin at info.
     """
-    root = logging.getLogger()
-    if any(isinstance(handler, _Output) for handler in root.handlers):
-        return
-    shared: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.ExceptionRenderer(lambda exc_info: without_message(exc_info[1])),
-    ]
-    renderer: Processor = structlog.processors.JSONRenderer(lambda event, **how: orjson.dumps(event, **how).decode())
-    if os.isatty(_STANDARD_OUTPUT):
-        renderer = structlog.dev.ConsoleRenderer()
-    output, minimum = _Output(), logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(minimum),
-        logger_factory=lambda *_: output,
-        cache_logger_on_first_use=True,
-    )
-    output.setFormatter(  # the libraries' logging, into the same stream and form
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_words, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    logging.raiseExceptions = False  # a line that cannot be formatted is lost, instead of printed with its arguments
-    logging.basicConfig(handlers=[output], level=max(minimum, logging.INFO), force=True)
+    if not any(isinstance(handler, _Output) for handler in logging.getLogger().handlers):
+        minimum = logging.getLevelNamesMapping()[level.upper()]
+        logging.raiseExceptions = False  # a line that cannot be formatted is lost, not printed with its arguments
+        logging.basicConfig(handlers=[_Output()], level=max(minimum, logging.INFO), force=True)
+        logging.getLogger("edge_api").setLevel(minimum)

@@ -32,16 +32,15 @@ EXPOSED_HEADERS: Final = ("Location", "Retry-After", "WWW-Authenticate", "X-Requ
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for the Supabase project that `settings` name. Connects to nothing before it is started."""
-    observers = telemetry.observers(settings)
-    supabase = Supabase(settings, observers)
+    observer = telemetry.observer(settings)
+    supabase = Supabase(settings, observer)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            for observer in observers:
-                observer.close()
+            observer.close()
             for handler in logging.getLogger().handlers:
                 handler.flush()  # a worker ends by uvicorn's last signal, which runs no exit handlers
 
@@ -65,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=[*_CORS_HEADERS, *settings.edge_cors_headers],
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RequestMiddleware, observers=observers)
+    app.add_middleware(RequestMiddleware, observer=observer)
     app.include_router(accounts_router(settings, supabase))
     app.include_router(health_router(supabase))
     if settings.edge_docs:

@@ -1,31 +1,29 @@
 """What this service adds around its routes: the log line of each request, unknown paths, unhandled errors."""
 
+import logging
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.stdlib import get_logger
 
 from edge_api.errors import ApiError, Kind
 from edge_api.problems import log_fields, problem_response
 from edge_api.routing import method_not_allowed
 from edge_api.telemetry import Observer
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Tells observers of each request, logs a line for it, and responds to unhandled errors.
+    """Tells an observer of each request, logs a line for it, and responds to unhandled errors.
 
     Starlette's own response to these would raise the error, with its message, once more for the server to log.
     """
 
-    def __init__(self, app: ASGIApp, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self.app = app
-        self._observers = observers
+        self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -40,24 +38,19 @@ class RequestMiddleware:
                 scope["edge_api.status"] = message["status"]
             await send(message)
 
-        with ExitStack() as stack:
-            for observer in self._observers:
-                stack.enter_context(observer.request(scope))
+        with self._observer.request(scope):
             try:
                 await self.app(scope, receive, send_noting_status)
             except Exception as error:
-                logger.error("crash", **fields, exc_info=error)
+                logger.error("crash: %(request_id)s", fields, exc_info=error)
                 if not scope["edge_api.status"]:  # else the server ends the connection in the middle of the response
                     await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
             finally:
-                logger.info(
-                    "request",
-                    method=scope["method"],
-                    route=getattr(scope.get("route"), "path", None),  # never the path itself, which may hold anything
-                    status=scope["edge_api.status"],
-                    duration_ms=round((time.perf_counter() - since) * 1000, 1),
-                    **fields,
-                )
+                # never the path itself, which may hold anything
+                fields |= {"method": scope["method"], "route": getattr(scope.get("route"), "path", None)}
+                milliseconds = round((time.perf_counter() - since) * 1000, 1)
+                fields |= {"status": scope["edge_api.status"], "duration_ms": milliseconds}
+                logger.info("request: %(method)s %(route)s %(status)s", fields)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """The route class of all endpoints: it authenticates before it reads a body, and its errors are problem documents."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from http import HTTPMethod
@@ -14,14 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
-from structlog.stdlib import get_logger
 
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, InvalidField, Kind
 from edge_api.logs import without_message
 from edge_api.problems import problem_response, request_id_of, response_headers
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 1024
 BODY_SECONDS: Final = 10.0
@@ -75,17 +75,6 @@ async def _with_body(request: Request, *, takes_body: bool) -> Request:
     return request
 
 
-def _api_error(error: Exception, request: Request) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, RequestValidationError):  # without `input` and `ctx`, which repeat what was sent
-        fields = (InvalidField(loc=field["loc"], msg=field["msg"], type=field["type"]) for field in error.errors())
-        return ApiError(Kind.INVALID_REQUEST, *fields)
-    # a host's configuration of structlog might log the message as well
-    logger.error("crash", request_id=request_id_of(request.scope), error=without_message(error))
-    return ApiError(Kind.INTERNAL_ERROR)
-
-
 def method_not_allowed(request: Request) -> Response:
     """The response at a path that takes other methods; Starlette's own names those of the first route only."""
     allowed = []
@@ -110,14 +99,22 @@ class ProblemRoute(APIRoute):
                 if reads_body and _has_body(request.scope):
                     request = await _with_body(request, takes_body=takes_body)
                 response = await handler(request)
+                response.raw_headers.extend(response_headers(request.scope))
+                return response
             except HTTPException:
                 raise  # from a dependency that the host added, whose handlers respond
             except ClientDisconnect:
                 return Response(status_code=_CLIENT_CLOSED_REQUEST)  # for the log: nobody receives it
-            except Exception as error:
-                return problem_response(request.scope, _api_error(error, request))
-            response.raw_headers.extend(response_headers(request.scope))
-            return response
+            except ApiError as error:
+                problem = error
+            except RequestValidationError as error:  # without `input` and `ctx`, which repeat what was sent
+                fields = [InvalidField(loc=each["loc"], msg=each["msg"], type=each["type"]) for each in error.errors()]
+                problem = ApiError(Kind.INVALID_REQUEST, *fields)
+            except Exception as error:  # without exc_info, of which a host's own logging would write the message
+                about = {"request_id": request_id_of(request.scope), "exception": without_message(error)}
+                logger.error("crash: %(request_id)s: %(exception)s", about)
+                problem = ApiError(Kind.INTERNAL_ERROR)
+            return problem_response(request.scope, problem)
 
         return respond
 

@@ -1,6 +1,7 @@
 """Serves the application with uvicorn. What meets the internet stands in front of it: deploy/Caddyfile."""
 
 import gc
+import logging
 import math
 import multiprocessing
 import os
@@ -13,7 +14,6 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from structlog.stdlib import get_logger
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
@@ -22,7 +22,7 @@ from edge_api.main import create_app
 from edge_api.routing import BODY_SECONDS
 from edge_api.settings import Settings
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 APPLICATION: Final = "edge_api.server:application"
 
@@ -85,7 +85,7 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
             from edge_api.telemetry.exposition import exposition  # noqa: PLC0415 - an extra
 
             stack.enter_context(exposition(settings.edge_metrics_host, settings.edge_metrics_port))
-        logger.info("starting", host=settings.edge_api_host, port=settings.edge_api_port)
+        logger.info("starting: %(host)s:%(port)s", {"host": settings.edge_api_host, "port": settings.edge_api_port})
         if settings.edge_api_workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
         else:

@@ -1,14 +1,14 @@
 """The one module that speaks to Supabase."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, cast
 
 import httpx
 from postgrest import AsyncPostgrestClient
 from pydantic import TypeAdapter, ValidationError
-from structlog.stdlib import get_logger
 
 from edge_api.auth import User
 from edge_api.errors import ApiError, Kind, from_upstream
@@ -17,7 +17,7 @@ from edge_api.settings import Settings
 from edge_api.telemetry import Observer
 from edge_api.transport import Transport, error_code
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=UserAccountResponse)
 
 # One migration creates all functions, and this one last. PostgREST finds it, and then no such relation to embed, in its
@@ -33,15 +33,6 @@ class Function(Generic[Row]):
     name: str
     returns: TypeAdapter[list[Row]]
 
-    def rows(self, data: object) -> list[Row]:
-        """The rows of a response, validated. Raises ApiError, which tells the differences but no value."""
-        try:
-            return self.returns.validate_python(data)
-        except ValidationError as error:
-            items = error.errors(include_url=False, include_context=False, include_input=False)[:10]
-            reason = ", ".join(f"{'.'.join(map(str, item['loc'])) or 'response'}: {item['type']}" for item in items)
-            raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason=reason) from None
-
 
 class Supabase:
     """Calls functions of a Supabase project, each with the rights of the user it is called for.
@@ -49,13 +40,13 @@ class Supabase:
     Holds the publishable key and a pool of connections, but nothing of any user: a user's token is part of one request.
     """
 
-    def __init__(self, settings: Settings, observers: Sequence[Observer] = ()) -> None:
-        url = f"{settings.supabase_url}/rest/v1"
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self._limit = settings.edge_upstream_connections + settings.edge_upstream_waiting
         self._under_way = 0
-        self._observers = observers
+        self._observer = observer or Observer()
         self._transport = Transport(settings)
         http_client = cast("httpx.AsyncClient", self._transport)  # in all that the library uses of one
+        url = f"{settings.supabase_url}/rest/v1"
         self._postgrest = AsyncPostgrestClient(url, http_client=http_client, retry_enabled=False)
         self._postgrest.headers.clear()  # copied twice for each request; the transport sends what is needed of them
 
@@ -78,9 +69,7 @@ class Supabase:
         Raises:
             ApiError: the call failed.
         """
-        with ExitStack() as stack:
-            for observer in self._observers:
-                stack.enter_context(observer.upstream(function.name))
+        with self._observer.upstream(function.name):
             if self._under_way >= self._limit:
                 raise ApiError(Kind.OVERLOADED)
             self._under_way += 1
@@ -88,26 +77,31 @@ class Supabase:
                 return await self._call(function, params, user, request_id)
             except ApiError as error:
                 if error.cause:
-                    log = logger.error if error.kind is Kind.BAD_UPSTREAM else logger.warning
                     reason = error.reason or type(error.__cause__ or error).__name__
-                    subject = {"function": function.name, "request_id": request_id}
-                    log("Supabase failed", **subject, cause=error.cause.code, reason=reason)
+                    fields = {"cause": error.cause.code, "reason": reason}
+                    fields |= {"function": function.name, "request_id": request_id}
+                    level = logging.ERROR if error.kind is Kind.BAD_UPSTREAM else logging.WARNING
+                    logger.log(level, "Supabase failed: %(cause)s: %(reason)s: %(function)s: %(request_id)s", fields)
                 raise
             finally:
                 self._under_way -= 1
 
     async def _call(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
         headers = {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}
-        for observer in self._observers:
-            observer.propagate(headers)
+        self._observer.propagate(headers)
         call = self._postgrest.rpc(function.name, dict(params))
         call.request.headers = httpx.Headers(headers)  # of this call: the client has none
-        rows = function.rows((await call.execute()).data)
+        try:
+            rows = function.returns.validate_python((await call.execute()).data)
+        except ValidationError as error:  # the differences are told, but no value
+            items = error.errors(include_url=False, include_context=False, include_input=False)[:10]
+            places = (f"{'.'.join(map(str, item['loc'])) or 'response'}: {item['type']}" for item in items)
+            raise _unusable(", ".join(places)) from None
         for row in rows:
             if row.user_id != user.id:
-                raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason="another user_id")
+                raise _unusable("another user_id")
             if "account_id" in params and str(row.id) != params["account_id"]:
-                raise ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason="another id")
+                raise _unusable("another id")
         return rows
 
     async def not_ready(self) -> Kind | None:
@@ -125,3 +119,7 @@ class Supabase:
         if code in {"PGRST200", "PGRST302", "42501"}:
             return None
         return from_upstream(status, code).cause or Kind.SUPABASE_UNREACHABLE
+
+
+def _unusable(reason: str) -> ApiError:
+    return ApiError(Kind.BAD_UPSTREAM, cause=Kind.BAD_UPSTREAM, reason=reason)

@@ -1,50 +1,25 @@
 """Accounts as they enter and leave the API."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StringConstraints,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 # Mirrors, to fail early, the constraints user_accounts_account_name_*, which decide.
 _NAME: Final = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
-_NAME_IN_WORDS: Final = "no control characters, no white space at either end"
-
-
-def _check_characters(name: str) -> str:
-    if not re.fullmatch(_NAME, name):
-        raise PydanticCustomError("string_characters", f"String should have {_NAME_IN_WORDS}")
-    return name
-
-
 AccountName = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=255),
-    AfterValidator(_check_characters),
+    StringConstraints(strict=True, min_length=1, max_length=255, pattern=_NAME),
     Field(
-        description=f"1 to 255 characters, {_NAME_IN_WORDS}.",
+        description="1 to 255 characters, no control characters, no white space at either end.",
         examples=["My Alpaca Account"],
-        json_schema_extra={"pattern": _NAME},
     ),
 ]
 
 
 def _from_iso_8601(value: object) -> object:
-    """Parse a timestamptz of PostgREST (`T…+00:00`) or of the embedded stack (`…+00`, which Pydantic refuses).
-
-    https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT
-    """
+    """Parse a timestamptz of PostgREST (`T…+00:00`) or of the embedded stack (`…+00`, which Pydantic refuses)."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 

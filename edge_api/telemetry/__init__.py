@@ -1,38 +1,69 @@
 """What is seen from outside: metrics and traces. Nothing here is imported, and nothing measured, unless asked for."""
 
+import logging
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from http import HTTPMethod
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Final, Protocol
+from typing import Final
 
 from starlette.types import Scope
-from structlog.stdlib import get_logger
 
 from edge_api.settings import Settings
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 _ASK_FOR_TRACES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 _METHODS: Final = frozenset(method.value for method in HTTPMethod)
 
 
-class Observer(Protocol):
-    """Context managers wrapped around each request and each call to Supabase."""
+class Observer:
+    """Is told of each request and of each call to Supabase, by a context manager around it. Does nothing by itself."""
 
-    def request(self, scope: Scope) -> AbstractContextManager[object]:
+    def request(self, _scope: Scope) -> AbstractContextManager[object]:
         """Around a request. At the end `scope` has `edge_api.status`, 0 without a response, and `edge_api.problem`."""
+        return nullcontext()
 
-    def upstream(self, function: str) -> AbstractContextManager[object]:
+    def upstream(self, _function: str) -> AbstractContextManager[object]:
         """Around a call of an SQL function. What is raised is what the client is told."""
+        return nullcontext()
 
     def propagate(self, headers: dict[str, str]) -> None:
         """Add to the headers of a call to Supabase."""
 
     def close(self) -> None:
         """Let go of everything, within seconds."""
+
+
+class _Observers(Observer):
+    """Several as one."""
+
+    def __init__(self, parts: Sequence[Observer]) -> None:
+        self._parts = parts
+
+    def request(self, scope: Scope) -> AbstractContextManager[object]:
+        return _within(part.request(scope) for part in self._parts)
+
+    def upstream(self, function: str) -> AbstractContextManager[object]:
+        return _within(part.upstream(function) for part in self._parts)
+
+    def propagate(self, headers: dict[str, str]) -> None:
+        for part in self._parts:
+            part.propagate(headers)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+
+def _within(managers: Iterable[AbstractContextManager[object]]) -> AbstractContextManager[object]:
+    stack = ExitStack()
+    for manager in managers:
+        stack.enter_context(manager)
+    return stack
 
 
 def tracing_requested() -> bool:
@@ -66,8 +97,8 @@ def method_of(scope: Scope) -> str:
     return method if method in _METHODS else "_OTHER"
 
 
-def observers(settings: Settings) -> list[Observer]:
-    """Those that the settings and the environment ask for; none by default."""
+def observer(settings: Settings) -> Observer:
+    """What the settings and the environment ask for; nothing by default."""
     enabled: list[Observer] = []
     if settings.edge_metrics_port is not None:
         from edge_api.telemetry.metrics import Metrics  # noqa: PLC0415 - an extra
@@ -75,9 +106,9 @@ def observers(settings: Settings) -> list[Observer]:
         enabled.append(Metrics(settings))
     if tracing_requested():
         if reason := tracing_unavailable():  # not a reason to stop: platforms set them for all services
-            logger.warning("no traces", reason=reason)
+            logger.warning("no traces: %(reason)s", {"reason": reason})
         else:
             from edge_api.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra
 
             enabled.append(Tracing(settings))
-    return enabled
+    return _Observers(enabled)

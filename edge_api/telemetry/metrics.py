@@ -14,7 +14,7 @@ from starlette.types import Scope
 from edge_api import __version__
 from edge_api.errors import ApiError, Kind
 from edge_api.settings import Settings
-from edge_api.telemetry import method_of
+from edge_api.telemetry import Observer, method_of
 
 # Seconds. A call takes milliseconds; the last bounds are those of the time-outs.
 _BUCKETS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
@@ -69,7 +69,7 @@ class _Instruments:
     info = Gauge("edge_api_info", "The version that runs.", ["version"], registry=None, multiprocess_mode="livemax")
 
 
-class Metrics:
+class Metrics(Observer):
     """Counts in this process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -110,9 +110,3 @@ class Metrics:
             _Instruments.calls_under_way.dec()
             _Instruments.calls.labels(function, outcome).inc()
             _Instruments.call_seconds.labels(function).observe(time.perf_counter() - since)
-
-    def propagate(self, _headers: dict[str, str]) -> None:
-        """Nothing travels along."""
-
-    def close(self) -> None:
-        """Nothing is held open: what was counted stays counted."""

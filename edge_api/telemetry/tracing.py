@@ -24,7 +24,7 @@ from edge_api import __version__
 from edge_api.errors import ApiError, Kind
 from edge_api.problems import log_fields
 from edge_api.settings import Settings
-from edge_api.telemetry import exporter_name, method_of
+from edge_api.telemetry import Observer, exporter_name, method_of
 
 # Longer than one attempt to send, shorter than what a supervisor waits for.
 _FLUSH_SECONDS: Final = 5.0
@@ -42,7 +42,7 @@ def _provider() -> TracerProvider:
     return provider
 
 
-class Tracing:
+class Tracing(Observer):
     """A span for each request, and one within it for each call to Supabase."""
 
     def __init__(self, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """docs/embedding.md: its apps run as they stand, with the accounts in them and nothing else changed."""
 
+import itertools
 import json
 import re
 import sys
@@ -238,7 +239,27 @@ async def on_any(request: Request, error: Exception) -> JSONResponse:
 """
 
 
-def test_a_crash_in_the_accounts_is_a_problem_document_and_one_line(tmp_path: Path, user: User) -> None:
+LOGGING = """
+import logging
+
+logging.basicConfig(format="host %(levelname)s %(name)s %(message)s")
+"""
+
+
+def test_what_fails_is_logged_as_the_host_logs(tmp_path: Path, user: User) -> None:
+    with (
+        scripted_upstream(responding(200, [{}])) as upstream,
+        running(tmp_path, LOGGING + MODULES["host"], upstream.url, "sb_publishable_x") as (client, child),
+    ):
+        headers = {**bearer(user), "X-Request-ID": "failing-in-accounts"}
+        assert problem(client.get(ACCOUNTS, headers=headers)) == (502, "bad_upstream")
+        log = child.log.read_text()
+    begin = "host ERROR edge_api.supabase_client Supabase failed: bad_upstream: "
+    (line,) = (line for line in log.splitlines() if line.startswith(begin))
+    assert line.endswith(": list_accounts: failing-in-accounts")
+
+
+def test_a_crash_in_the_accounts_is_a_problem_document_and_one_record(tmp_path: Path, user: User) -> None:
     with (
         scripted_upstream(responding(200, [])) as upstream,
         running(tmp_path, MODULES["host"] + CRASHING + CRASH, upstream.url, "sb_publishable_x") as (client, child),
@@ -246,11 +267,12 @@ def test_a_crash_in_the_accounts_is_a_problem_document_and_one_line(tmp_path: Pa
         headers = {**bearer(user), "X-Request-ID": "crash-in-accounts"}
         assert problem(client.get(ACCOUNTS, headers=headers)) == (500, "internal_error")
         assert client.get("/crash").json() == {"error": "handled by the host"}
-        log = re.sub(r"\x1b\[[0-9;]*m", "", child.log.read_text())
-    lines = [line for line in log.splitlines() if "crash-in-accounts" in line]
-    assert len(lines) == 1
-    assert "ValueError" in lines[0]
-    assert "in crash" in lines[0] or "crash'" in lines[0]
+        log = child.log.read_text()
+    lines = log.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if "crash-in-accounts" in line)
+    assert lines[at] == "crash: crash-in-accounts: ValueError"
+    places = list(itertools.takewhile(lambda line: line.startswith("  /"), lines[at + 1 :]))
+    assert places[-1].endswith(" crash")
     accounts_part = log.partition("/crash")[0]
     assert "kilroy" not in accounts_part.replace("raise ValueError", "")
     assert user.token not in log

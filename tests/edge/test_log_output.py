@@ -100,12 +100,11 @@ SCRIPT = """
 import logging
 import sys
 from edge_api import logs
-from structlog.stdlib import get_logger
 
 logs.configure("info")
-logger = get_logger("test")
+logger = logging.getLogger("edge_api.test")
 for number in range(30_000):
-    logger.info("line", number=number)
+    logger.info("line: %(number)s", {"number": number})
 print("logged", file=sys.stderr, flush=True)
 sys.stdin.readline()
 logging.shutdown()
