@@ -1,5 +1,7 @@
 """`edge-api serve --check`: the settings, and whether the project is ready."""
 
+from contextlib import aclosing
+
 from edge_api import telemetry
 from edge_api.settings import Settings
 from edge_api.supabase_client import Supabase
@@ -7,9 +9,9 @@ from edge_api.supabase_client import Supabase
 
 async def check(settings: Settings) -> tuple[bool, str]:
     """Whether the project is ready, and a line for it and for each setting but the key."""
-    ready, supabase = False, Supabase(settings)
+    ready = False
     try:
-        async with supabase.open():
+        async with aclosing(Supabase(settings)) as supabase:
             not_ready = await supabase.not_ready()
         ready, project = not_ready is None, f"{not_ready.code}: {not_ready.detail}" if not_ready else "ready"
     except Exception as error:  # whatever it is, the lines below are said

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, cast
 
@@ -50,9 +49,9 @@ class Supabase:
         self._postgrest = AsyncPostgrestClient(url, http_client=http_client, retry_enabled=False)
         self._postgrest.headers.clear()  # copied twice for each request; the transport sends what is needed of them
 
-    def open(self) -> AbstractAsyncContextManager[None]:
-        """Open the pool of connections, and close it at the end. Functions can be called in between only."""
-        return self._transport.open()
+    async def aclose(self) -> None:
+        """Close the connections, which the first call opens."""
+        await self._transport.aclose()
 
     async def rpc(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
         """Call an SQL function.
@@ -111,7 +110,7 @@ class Supabase:
             url = f"{self._postgrest.base_url}{_PROBE}"
             status, content = await self._transport.exchange("POST", url, headers, _PROBE_ARGUMENTS)
         except ApiError as error:
-            return error.kind if error.kind is Kind.INTERNAL_ERROR else error.cause
+            return error.cause
         code = error_code(content)
         if code in {"PGRST301", "PGRST303"}:  # without a user's token: it is the key's, or every token
             return Kind.TOKENS_REFUSED

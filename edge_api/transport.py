@@ -4,10 +4,8 @@ A request takes 265 µs of CPU with it and 820 µs with httpx's own transport, w
 concurrent requests (0.8 ms at 1, 150 ms at 64), measured against an instant upstream.
 """
 
-import logging
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -18,8 +16,6 @@ from pyreqwest.client import Client, ClientBuilder
 
 from edge_api.errors import ApiError, Kind, from_upstream
 from edge_api.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 # Below the 5 s after which Node servers (the embedded gateway) close an idle connection: reusing a connection that the
 # server is closing would fail the request. Hosted gateways wait longer.
@@ -59,32 +55,34 @@ class Transport:
         self._settings = settings
         self._pool: Client | None = None
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Open the pool of connections, and close it at the end. Requests can be made in between only."""
-        connect_timeout = timedelta(seconds=self._settings.edge_upstream_connect_timeout)
-        builder = (
-            ClientBuilder()
-            .http1_only()  # a connection that is lost costs the one request on it
-            .max_connections(self._settings.edge_upstream_connections)
-            .pool_timeout(connect_timeout)
-            .connect_timeout(connect_timeout)
-            .timeout(timedelta(seconds=self._settings.edge_upstream_timeout))
-            .pool_idle_timeout(timedelta(seconds=_KEEPALIVE_SECONDS))
-            .follow_redirects(False)  # a token goes to no other address than the one that was configured
-            .referer(False)
-            .user_agent("edge-api")
-            .default_headers({"apikey": self._settings.supabase_publishable_key, "Content-Profile": "public"})
-        )
-        if self._settings.supabase_url.startswith("http://"):
-            builder = builder.no_proxy()  # on this machine: a proxy of the environment would get tokens in clear text
-        # a small response could become a large one
-        async with builder.gzip(False).brotli(False).deflate(False).zstd(False).build() as pool:
-            self._pool = pool
-            try:
-                yield
-            finally:
-                self._pool = None
+    def _connections(self) -> Client:
+        """The pool of connections; the first request creates it."""
+        if self._pool is None:
+            connect_timeout = timedelta(seconds=self._settings.edge_upstream_connect_timeout)
+            builder = (
+                ClientBuilder()
+                .http1_only()  # a connection that is lost costs the one request on it
+                .max_connections(self._settings.edge_upstream_connections)
+                .pool_timeout(connect_timeout)
+                .connect_timeout(connect_timeout)
+                .timeout(timedelta(seconds=self._settings.edge_upstream_timeout))
+                .pool_idle_timeout(timedelta(seconds=_KEEPALIVE_SECONDS))
+                .follow_redirects(False)  # a token goes to no other address than the one that was configured
+                .referer(False)
+                .user_agent("edge-api")
+                .default_headers({"apikey": self._settings.supabase_publishable_key, "Content-Profile": "public"})
+            )
+            if self._settings.supabase_url.startswith("http://"):  # on this machine
+                builder = builder.no_proxy()  # one of the environment would get tokens in clear text
+            # a small response could become a large one
+            self._pool = builder.gzip(False).brotli(False).deflate(False).zstd(False).build()
+        return self._pool
+
+    async def aclose(self) -> None:
+        """Close the connections. A request after it opens new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
 
     async def request(
         self, method: str, url: str, *, content: bytes, headers: httpx.Headers, **_unused: object
@@ -97,10 +95,7 @@ class Transport:
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """Make a request; returns the response's status and body, whatever they are. Raises ApiError."""
-        if self._pool is None:
-            logger.error("The router's lifespan has not been entered: see docs/embedding.md")
-            raise ApiError(Kind.INTERNAL_ERROR)
-        request = self._pool.request(method, url).headers(headers)
+        request = self._connections().request(method, url).headers(headers)
         try:
             async with (request.body_bytes(body) if body else request).build_streamed() as response:
                 status, content = response.status, await response.body_reader.read(_MAX_RESPONSE_BYTES + 1)
@@ -112,19 +107,15 @@ class Transport:
 
 
 def _failure(error: failures.RequestError) -> ApiError:
-    causes = str(error.details)  # there is no other sign of an untrusted certificate, or of which time is over
-    match error:
-        case failures.ConnectError() | failures.WriteError():
-            is_untrusted = "invalid peer certificate" in causes
-            cause = Kind.CERTIFICATE_UNTRUSTED if is_untrusted else Kind.SUPABASE_UNREACHABLE
-            return ApiError(Kind.UPSTREAM_UNAVAILABLE, cause=cause)
-        case failures.PoolTimeoutError():  # all connections are in use, which says nothing against Supabase
-            return ApiError(Kind.UPSTREAM_UNAVAILABLE)
-        case failures.RequestTimeoutError():
-            kind = Kind.UPSTREAM_UNAVAILABLE if "client error (Connect)" in causes else Kind.UPSTREAM_TIMEOUT
-        case _:  # no HTTP, or a response that breaks off
-            kind = Kind.BAD_UPSTREAM
-    return ApiError(kind, cause=Kind.SUPABASE_UNREACHABLE)
+    if isinstance(error, failures.PoolTimeoutError):  # all connections are in use, which says nothing against Supabase
+        return ApiError(Kind.UPSTREAM_UNAVAILABLE)
+    kind, cause = Kind.BAD_UPSTREAM, Kind.SUPABASE_UNREACHABLE  # no HTTP, or a response that breaks off
+    details = str(error.details)  # there is no other sign of an untrusted certificate, or of which time is over
+    if isinstance(error, failures.ConnectError | failures.WriteError) or "client error (Connect)" in details:
+        kind = Kind.UPSTREAM_UNAVAILABLE
+    elif isinstance(error, failures.RequestTimeoutError):
+        kind = Kind.UPSTREAM_TIMEOUT
+    return ApiError(kind, cause=Kind.CERTIFICATE_UNTRUSTED if "invalid peer certificate" in details else cause)
 
 
 def error_code(content: bytes) -> str | None:

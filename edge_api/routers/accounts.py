@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from operator import attrgetter
 from typing import Annotated, Final
 from urllib.parse import quote
@@ -41,7 +41,7 @@ _OF_ONE: Final = problem_responses(Kind.ACCOUNT_NOT_FOUND, Kind.INVALID_REQUEST)
 def accounts_router(settings: Settings, supabase: Supabase | None = None) -> APIRouter:
     """The endpoints, with all that they need, for inclusion in any app.
 
-    Its lifespan, which an app that includes it enters with its own, opens the connections to Supabase.
+    Its lifespan, which an app that includes it enters with its own, closes the connections to Supabase at the end.
 
     Args:
         settings: which project, and the limits; what concerns the server is not used.
@@ -51,7 +51,7 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with client.open():
+        async with aclosing(client):
             yield
 
     router = APIRouter(

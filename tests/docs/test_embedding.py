@@ -198,14 +198,6 @@ def test_in_a_mounted_app(host: Callable[[str], httpx.Client], user: User) -> No
     assert [client.get(path).status_code for path in loaded] == [200] * 4
 
 
-def test_a_mounted_app_without_its_lifespan_says_so(tmp_path: Path, stack: Stack, user: User) -> None:
-    source = MODULES["mounting"].replace("async with accounts.router.lifespan_context(accounts):\n        ", "")
-    with running(tmp_path, source, stack.supabase_url, stack.keys.publishable) as (client, child):
-        assert problem(client.get(f"/svc{ACCOUNTS}", headers=bearer(user))) == (500, "internal_error")
-        assert problem(client.get("/svc/readyz")) == (500, "internal_error")
-    assert "lifespan has not been entered: see docs/embedding.md" in child.log.read_text()
-
-
 @pytest.mark.parametrize("library", ["fastapi", "starlette.exceptions"])
 def test_a_dependency_of_the_host_responds_as_the_host_does(
     host: Callable[[str], httpx.Client], user: User, library: str
