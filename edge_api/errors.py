@@ -6,9 +6,15 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
-# RFC 6750, 3.1: without credentials the challenge carries no error code
-_CHALLENGE: Final = 'Bearer realm="accounts"'
-_NOT_GENUINE: Final = f'{_CHALLENGE}, error="invalid_token", error_description="Malformed, expired or not genuine"'
+_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+    401: {"WWW-Authenticate": 'Bearer realm="accounts"'},
+    408: {"Connection": "close"},
+    503: {"Retry-After": "1"},
+}
+# RFC 6750, 3.1: without credentials, the challenge carries no error code
+_NOT_GENUINE: Final = (
+    'Bearer realm="accounts", error="invalid_token", error_description="Malformed, expired or not genuine"'
+)
 
 
 class Kind(Enum):
@@ -50,14 +56,7 @@ class Kind(Enum):
         self.status = status
         self.detail = detail
         self.code = self.name.lower()
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of the response."""
-        if self is Kind.INVALID_TOKEN:
-            return {"WWW-Authenticate": _NOT_GENUINE}
-        by_status = {401: ("WWW-Authenticate", _CHALLENGE), 408: ("Connection", "close"), 503: ("Retry-After", "1")}
-        return dict([by_status[self.status]]) if self.status in by_status else {}
+        self.headers = {"WWW-Authenticate": _NOT_GENUINE} if self.code == "invalid_token" else _HEADERS.get(status, {})
 
 
 NOT_READY: Final = tuple(Kind)[tuple(Kind).index(Kind.SUPABASE_UNREACHABLE) :]

@@ -9,7 +9,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_api.errors import ApiError, Kind
 from edge_api.problems import log_fields, problem_response
-from edge_api.routing import method_not_allowed
 from edge_api.telemetry import Observer
 
 logger = logging.getLogger(__name__)
@@ -54,10 +53,10 @@ class RequestMiddleware:
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Respond where no route does."""
+    """Respond where no route of the API does."""
     match error:
         case HTTPException(status_code=404):
             return problem_response(request.scope, ApiError(Kind.NOT_FOUND))
         case HTTPException(status_code=405):
-            return method_not_allowed(request)
+            return problem_response(request.scope, ApiError(Kind.METHOD_NOT_ALLOWED), error.headers)
     raise error

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, InvalidField, Kind
-from edge_api.logs import without_message
 from edge_api.problems import problem_response, request_id_of, response_headers
+from edge_api.telemetry.logs import without_message
 
 logger = logging.getLogger(__name__)
 

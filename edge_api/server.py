@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Final
 
 import uvicorn
@@ -17,10 +17,11 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from edge_api import logs
 from edge_api.main import create_app
 from edge_api.routing import BODY_SECONDS
 from edge_api.settings import Settings
+from edge_api.telemetry import logs
+from edge_api.telemetry.exposition import exposition
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +80,10 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
         # no request takes longer than receiving its body and calling Supabase
         timeout_graceful_shutdown=math.ceil(BODY_SECONDS + settings.edge_upstream_timeout),
     )
-    with ExitStack() as stack:
-        listener = stack.enter_context(_listen(settings.edge_api_host, settings.edge_api_port))
-        if settings.edge_metrics_port is not None:
-            from edge_api.telemetry.exposition import exposition  # noqa: PLC0415 - an extra
-
-            stack.enter_context(exposition(settings.edge_metrics_host, settings.edge_metrics_port))
+    with (
+        _listen(settings.edge_api_host, settings.edge_api_port) as listener,
+        exposition(settings.edge_metrics_host, settings.edge_metrics_port),
+    ):
         logger.info("starting: %(host)s:%(port)s", {"host": settings.edge_api_host, "port": settings.edge_api_port})
         if settings.edge_api_workers == 1:
             uvicorn.Server(config).run(sockets=[listener])

@@ -2,7 +2,6 @@
 
 import os
 import re
-from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
@@ -14,6 +13,7 @@ from edge_api.auth import claims_of
 _OTHERS: Final = {"EDGE_API_URL", "EDGE_CHROMIUM", "EDGE_POSTGRES_VERSION", "EDGE_STATE_DIR"}
 _KEY: Final = r"[A-Za-z0-9._~+/=-]+"
 _HOST: Final = r"(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])"
+_THIS_MACHINE: Final = r"(.+\.)?localhost|127(\.\d{1,3}){3}|\[::1\]"
 # As browsers send it (https://www.rfc-editor.org/rfc/rfc6454#section-6.2), or as apps and extensions do
 _ORIGIN: Final = (
     rf"\*|http://{_HOST}(:(?!80$)\d{{1,5}})?|https://{_HOST}(:(?!443$)\d{{1,5}})?"
@@ -27,20 +27,13 @@ class InvalidSettingsError(Exception):
     """A setting is missing or wrong. The message names each variable and repeats no value."""
 
 
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _project_url(value: str) -> str:
-    match = re.fullmatch(rf"(https?)://({_HOST})(?::(\d{{1,5}}))?/?", value.strip(), re.IGNORECASE)
+    match = re.fullmatch(rf"(https?)://((?i:{_HOST}))(?::(\d{{1,5}}))?/?", value.strip())
     if match is None or not 0 < int(match[3] or 443) < 65536:
         raise ValueError("must be the project's address and nothing more, such as https://abcdefgh.supabase.co")
-    if match[1].lower() == "http" and not _is_this_machine(match[2].lower().strip("[]")):
+    if match[1] == "http" and not re.fullmatch(_THIS_MACHINE, match[2]):
         raise ValueError("must begin with https://, unless it is on this machine: tokens would travel in clear text")
-    return value.strip().rstrip("/").replace(match[1], match[1].lower(), 1)
+    return value.strip().rstrip("/")
 
 
 def _publishable_key(value: str) -> str:

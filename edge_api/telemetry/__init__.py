@@ -1,4 +1,4 @@
-"""What is seen from outside: metrics and traces. Nothing here is imported, and nothing measured, unless asked for."""
+"""What is seen from outside: logs, metrics and traces. The latter two are imported only where they are asked for."""
 
 import logging
 import os

@@ -17,12 +17,15 @@ _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # the library's own variable, which
 
 
 @contextmanager
-def exposition(host: str, port: int) -> Iterator[None]:
-    """Serve Prometheus at a port of its own, for this process and the workers that it starts meanwhile.
+def exposition(host: str, port: int | None) -> Iterator[None]:
+    """Serve Prometheus at a port of its own, if any, for this process and the workers that it starts meanwhile.
 
     Raises:
         InvalidSettingsError: the port cannot be had.
     """
+    if port is None:
+        yield
+        return
     with tempfile.TemporaryDirectory(prefix="edge-api-metrics-") as folder:
         os.environ[_FOLDER] = folder
         try:

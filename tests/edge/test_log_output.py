@@ -99,7 +99,7 @@ def test_a_reader_that_does_not_read_stops_no_request(processes: str) -> None:
 SCRIPT = """
 import logging
 import sys
-from edge_api import logs
+from edge_api.telemetry import logs
 
 logs.configure("info")
 logger = logging.getLogger("edge_api.test")

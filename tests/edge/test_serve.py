@@ -13,10 +13,11 @@ import psutil
 import pytest
 import uvicorn
 
-from edge_api import logs, server
+from edge_api import server
 from edge_api.local.processes import free_port
 from edge_api.local.stack import Stack
 from edge_api.settings import InvalidSettingsError
+from edge_api.telemetry import logs
 from tests.edge.serving import COMPLETE, SERVE, read, serving, workers
 from tests.support import ENDPOINT_NAMES, ENDPOINTS, NO_CERTIFICATES, User, signed
 
