@@ -23,11 +23,7 @@ class Kind(Enum):
     MISSING_TOKEN = 401, "Send the header 'Authorization: Bearer <access token of a signed-in user>', once."
     INVALID_TOKEN = 401, "The access token is malformed, expired or not genuine. Sign in or refresh the session."
     NOT_A_USER = 403, "Only a signed-in user's access token is accepted here, not that of a service or of no one."
-    PERMISSION_DENIED = (
-        403,
-        "You may not do that: an account that has been switched off cannot be changed, and an anonymous sign-in "
-        "cannot create or change accounts.",
-    )
+    PERMISSION_DENIED = 403, "You may not change this: the account has been switched off, or the sign-in is anonymous."
     NOT_FOUND = 404, "There is nothing at this path. The paths are listed at /docs."
     ACCOUNT_NOT_FOUND = 404, "You have no account with this id."
     METHOD_NOT_ALLOWED = 405, "This path does not take that method. The header Allow lists those it takes."
@@ -91,7 +87,7 @@ class ApiError(Exception):
         self.reason = reason
 
 
-# By the error's code: PostgREST's own, or an SQLSTATE; else by the status. Never by its text.
+# By the error's code, PostgREST's own or an SQLSTATE; else by the SQLSTATE's class, or the status. Never by its text.
 # https://docs.postgrest.org/en/stable/references/errors.html
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _KINDS: Final[dict[str | int | None, Kind]] = {
@@ -101,16 +97,13 @@ _KINDS: Final[dict[str | int | None, Kind]] = {
     "23505": Kind.ACCOUNT_EXISTS,  # unique_violation
     # invalid_text_representation, untranslatable_character (NUL), not_null_violation, check_violation
     **dict.fromkeys(("22P02", "22P05", "23502", "23514"), Kind.INVALID_REQUEST),
-    # PGRST000 to 003: no connection to the database, no schema cache yet, no connection of the pool came free.
-    # Empty: the backend died before it could say more. 40001, 40P01: serialization_failure, deadlock_detected.
-    # 25006: read_only_sql_transaction: what Supabase makes of a full disk, or a standby. 53300: too_many_connections.
-    # 55P03: lock_not_available. 57P01 to 57P03: the database shuts down or starts.
-    **dict.fromkeys(
-        ("PGRST000", "PGRST001", "PGRST002", "PGRST003", "", "25006", "40001", "40P01", "53300", "55P03", "57P01"),
-        Kind.UPSTREAM_UNAVAILABLE,
-    ),
-    **dict.fromkeys(("57P02", "57P03", 402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
     **dict.fromkeys(("57014", 504), Kind.UPSTREAM_TIMEOUT),  # query_canceled: statement_timeout
+    # PGRST000 to 003: no connection to the database, no schema cache yet, no connection of the pool came free.
+    # Empty: the backend died before it could say more.
+    **dict.fromkeys(("PGRST000", "PGRST001", "PGRST002", "PGRST003", ""), Kind.UPSTREAM_UNAVAILABLE),
+    # Classes: connections; read-only (a full disk on Supabase, or a standby); rollbacks; resources; locks; shutdown
+    **dict.fromkeys(("08", "25", "40", "53", "55", "57"), Kind.UPSTREAM_UNAVAILABLE),
+    **dict.fromkeys((402, 429, 502, 503, 540), Kind.UPSTREAM_UNAVAILABLE),
 }
 # What stays wrong until an operator acts.
 _CAUSES: Final[dict[str | int | None, Kind]] = {
@@ -124,13 +117,9 @@ _CAUSES: Final[dict[str | int | None, Kind]] = {
 
 
 def from_upstream(status: int, code: str | None) -> ApiError:
-    """Translate an error response of Supabase.
-
-    Args:
-        status: its HTTP status.
-        code: the `code` of its body: PostgREST's or an SQLSTATE; None if the body has none (a proxy in between).
-    """
-    kind = _KINDS.get(code) or _KINDS.get(status, Kind.BAD_UPSTREAM)
+    """Translate an error response of Supabase: its status, and its body's `code`, which a proxy's does not have."""
+    by_class = _KINDS.get(code[:2]) if code else None
+    kind = _KINDS.get(code) or by_class or _KINDS.get(status, Kind.BAD_UPSTREAM)
     if kind is Kind.PERMISSION_DENIED and status == 401:  # as the role anon: PostgREST took the token for none
         kind = Kind.INVALID_TOKEN
     if kind.status < 500:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 16 * 1024
 BODY_SECONDS: Final = 10.0
 _JSON: Final = re.compile(r"application/([^/ ]+\+)?json")
+_NO_BODY: Final = InvalidField(loc=["body"], msg="This request takes no body", type="body_not_allowed")
 _CLIENT_CLOSED_REQUEST: Final = 499  # as in nginx
 
 
@@ -66,11 +67,10 @@ async def _with_body(request: Request, *, takes_body: bool) -> Request:
     except TimeoutError:
         raise ApiError(Kind.BODY_TIMEOUT) from None
     if body and not takes_body:
-        unexpected = InvalidField(loc=["body"], msg="This request takes no body", type="body_not_allowed")
-        raise ApiError(Kind.INVALID_REQUEST, unexpected)
+        raise ApiError(Kind.INVALID_REQUEST, _NO_BODY)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_json = _JSON.fullmatch(media_type)
-    if body and not (is_json and request.headers.get("content-encoding", "identity").lower() == "identity"):
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if body and not (_JSON.fullmatch(media_type) and encoding == "identity"):
         raise ApiError(Kind.UNSUPPORTED_MEDIA_TYPE)
     return request
 

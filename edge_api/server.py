@@ -57,7 +57,6 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
     With several workers, SIGHUP replaces them one after the other, and one that ends is replaced as well.
 
     Raises:
-        ImportError: metrics are asked for, and their extra is not installed.
         InvalidSettingsError: the port for metrics cannot be had.
         SystemExit: the address cannot be listened at, or the application cannot start; the code is uvicorn's, 3.
     """

@@ -102,11 +102,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The settings of a service that has the environment to itself.
-
-        Raises:
-            InvalidSettingsError: a variable is missing or wrong, or one that begins with EDGE_ does not exist.
-        """
+        """The settings of a service that has the environment to itself. Raises InvalidSettingsError."""
         known = {name.upper() for name in cls.model_fields} | _OTHERS
         names = sorted(name for name in os.environ if name.startswith("EDGE_") and name not in known)
         lines = [f"{name}: there is no such setting" for name in names]

@@ -1,5 +1,6 @@
 """The one module that speaks to Supabase."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +41,7 @@ class Supabase:
     """
 
     def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
-        self._limit = settings.edge_upstream_connections + settings.edge_upstream_waiting
-        self._under_way = 0
+        self._slots = asyncio.Semaphore(settings.edge_upstream_connections + settings.edge_upstream_waiting)
         self._observer = observer or Observer()
         self._transport = Transport(settings)
         http_client = cast("httpx.AsyncClient", self._transport)  # in all that the library uses of one
@@ -54,36 +54,31 @@ class Supabase:
         await self._transport.aclose()
 
     async def rpc(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
-        """Call an SQL function.
+        """Call an SQL function on a user's behalf. Raises ApiError.
 
         Args:
             function: which.
             params: its arguments by name.
-            user: on whose behalf.
+            user: whose token is sent, and whose rows are expected.
             request_id: sent along, to find the request in Supabase's logs.
 
         Returns:
             The rows, validated; all of them are the user's.
-
-        Raises:
-            ApiError: the call failed.
         """
         with self._observer.upstream(function.name):
-            if self._under_way >= self._limit:
+            if self._slots.locked():
                 raise ApiError(Kind.OVERLOADED)
-            self._under_way += 1
-            try:
-                return await self._call(function, params, user, request_id)
-            except ApiError as error:
-                if error.cause:
-                    reason = error.reason or type(error.__cause__ or error).__name__
-                    fields = {"cause": error.cause.code, "reason": reason}
-                    fields |= {"function": function.name, "request_id": request_id}
-                    level = logging.ERROR if error.kind is Kind.BAD_UPSTREAM else logging.WARNING
-                    logger.log(level, "Supabase failed: %(cause)s: %(reason)s: %(function)s: %(request_id)s", fields)
-                raise
-            finally:
-                self._under_way -= 1
+            async with self._slots:
+                try:
+                    return await self._call(function, params, user, request_id)
+                except ApiError as error:
+                    if error.cause:
+                        reason = error.reason or type(error.__cause__ or error).__name__
+                        about = {"function": function.name, "request_id": request_id}
+                        about |= {"cause": error.cause.code, "reason": reason}
+                        level = logging.ERROR if error.kind is Kind.BAD_UPSTREAM else logging.WARNING
+                        logger.log(level, "Supabase failed: %(cause)s: %(reason)s: %(function)s: %(request_id)s", about)
+                    raise
 
     async def _call(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
         headers = {"X-Request-ID": request_id, "Authorization": f"Bearer {user.token}"}

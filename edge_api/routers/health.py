@@ -18,15 +18,9 @@ _SECONDS: Final = 1.0
 
 
 class HealthResponse(BaseModel):
-    """The process runs."""
+    """The process runs (ok), or requests can be served (ready)."""
 
-    status: Literal["ok"] = "ok"
-
-
-class ReadyResponse(BaseModel):
-    """Requests can be served."""
-
-    status: Literal["ready"] = "ready"
+    status: Literal["ok", "ready"]
 
 
 def health_router(supabase: Supabase) -> APIRouter:
@@ -40,7 +34,7 @@ def health_router(supabase: Supabase) -> APIRouter:
     @router.get("/healthz", summary="Liveness: the process runs", responses=problem_responses(Kind.INTERNAL_ERROR))
     async def healthz() -> HealthResponse:
         """Always 200. Touches nothing else."""
-        return HealthResponse()
+        return HealthResponse(status="ok")
 
     @router.head("/readyz", include_in_schema=False)
     @router.get(
@@ -48,7 +42,7 @@ def health_router(supabase: Supabase) -> APIRouter:
         summary="Readiness: requests can be served",
         responses={**problem_responses(Kind.INTERNAL_ERROR), **problem_responses(*NOT_READY, name="NotReady")},
     )
-    async def readyz() -> ReadyResponse:
+    async def readyz() -> HealthResponse:
         """200 when Supabase responds and has the accounts functions; else 503, and `code` says what is at fault."""
         nonlocal not_ready, stale_at
         async with asking:
@@ -57,6 +51,6 @@ def health_router(supabase: Supabase) -> APIRouter:
                 stale_at = time.monotonic() + _SECONDS
         if not_ready:
             raise ApiError(not_ready, cause=not_ready)
-        return ReadyResponse()
+        return HealthResponse(status="ready")
 
     return router

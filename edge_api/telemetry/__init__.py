@@ -66,7 +66,7 @@ def _within(managers: Iterable[AbstractContextManager[object]]) -> AbstractConte
     return stack
 
 
-def tracing_requested() -> bool:
+def _tracing_requested() -> bool:
     """Whether OpenTelemetry's own variables ask for traces."""
     environment = {name: value.strip().lower() for name, value in os.environ.items() if name.startswith("OTEL_")}
     return (
@@ -76,13 +76,18 @@ def tracing_requested() -> bool:
     )
 
 
-def tracing_unavailable() -> str | None:
+def _tracing_unavailable() -> str | None:
     """Why requested traces cannot be sent, or None."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return "off: edge-api[otel] is not installed"
     if not entry_points(group="opentelemetry_traces_exporter", name=exporter_name()):
         return "off: OTEL_TRACES_EXPORTER names an exporter that is not installed"
     return None
+
+
+def traces() -> str:
+    """Whether there are traces, in words."""
+    return (_tracing_unavailable() or "as the OTEL_ variables say") if _tracing_requested() else "off"
 
 
 def exporter_name() -> str:
@@ -104,8 +109,8 @@ def observer(settings: Settings) -> Observer:
         from edge_api.telemetry.metrics import Metrics  # noqa: PLC0415 - an extra
 
         enabled.append(Metrics(settings))
-    if tracing_requested():
-        if reason := tracing_unavailable():  # not a reason to stop: platforms set them for all services
+    if _tracing_requested():
+        if reason := _tracing_unavailable():  # not a reason to stop: platforms set them for all services
             logger.warning("no traces: %(reason)s", {"reason": reason})
         else:
             from edge_api.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra

@@ -116,7 +116,7 @@ def test_an_anonymous_sign_in_reads_and_writes_nothing(stack: Stack, user: User)
     ):
         assert response.status_code == 403
         assert response.json()["code"] == "permission_denied"
-        assert "anonymous sign-in cannot create or change accounts" in response.json()["detail"]
+        assert "the sign-in is anonymous" in response.json()["detail"]
     assert stored_accounts(stack, user.id) == []
 
 
