@@ -1,8 +1,7 @@
 """Builds the application."""
 
-import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Final
 
 from fastapi import FastAPI
@@ -37,12 +36,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        try:
+        with closing(observer):
             yield
-        finally:
-            observer.close()
-            for handler in logging.getLogger().handlers:
-                handler.flush()  # a worker ends by uvicorn's last signal, which runs no exit handlers
 
     app = FastAPI(
         title="Accounts API",

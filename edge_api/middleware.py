@@ -1,7 +1,6 @@
-"""What this service adds around its routes: the log line of each request, unknown paths, unhandled errors."""
+"""What this service adds around its routes: its observer, unknown paths, unhandled errors."""
 
 import logging
-import time
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
@@ -15,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Tells an observer of each request, logs a line for it, and responds to unhandled errors.
+    """Tells an observer of each request, and responds to unhandled errors.
 
     Starlette's own response to these would raise the error, with its message, once more for the server to log.
     """
@@ -29,7 +28,6 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        since, fields = time.perf_counter(), log_fields(scope)
         scope["edge_api.status"] = 0
 
         async def send_noting_status(message: Message) -> None:
@@ -41,15 +39,9 @@ class RequestMiddleware:
             try:
                 await self.app(scope, receive, send_noting_status)
             except Exception as error:
-                logger.error("crash: %(request_id)s", fields, exc_info=error)
+                logger.error("crash: %(request_id)s", log_fields(scope), exc_info=error)
                 if not scope["edge_api.status"]:  # else the server ends the connection in the middle of the response
                     await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
-            finally:
-                # never the path itself, which may hold anything
-                fields |= {"method": scope["method"], "route": getattr(scope.get("route"), "path", None)}
-                milliseconds = round((time.perf_counter() - since) * 1000, 1)
-                fields |= {"status": scope["edge_api.status"], "duration_ms": milliseconds}
-                logger.info("request: %(method)s %(route)s %(status)s", fields)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

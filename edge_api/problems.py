@@ -45,13 +45,12 @@ def request_id_of(scope: Scope) -> str:
     return str(log_fields(scope)["request_id"])
 
 
-def response_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """The headers of every response of an endpoint."""
-    return [
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),  # every response belongs to one user, or to this moment
-        (b"x-request-id", request_id_of(scope).encode()),
-    ]
+def with_headers(scope: Scope, response: Response) -> Response:
+    """Add the headers that every response of an endpoint has: each belongs to one user, or to this moment."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Request-ID"] = request_id_of(scope)
+    return response
 
 
 def title(status: int) -> str:
@@ -71,9 +70,7 @@ def problem_response(scope: Scope, error: ApiError, headers: Mapping[str, str] |
     scope["edge_api.problem"] = error.kind.code
     document = _document(error, request_id_of(scope))
     all_headers = {**error.kind.headers, **(headers or {})}
-    response = JSONResponse(document, error.kind.status, headers=all_headers, media_type=MEDIA_TYPE)
-    response.raw_headers.extend(response_headers(scope))
-    return response
+    return with_headers(scope, JSONResponse(document, error.kind.status, all_headers, MEDIA_TYPE))
 
 
 class _Content(dict[str, Any]):

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, InvalidField, Kind
-from edge_api.problems import problem_response, request_id_of, response_headers
+from edge_api.problems import problem_response, request_id_of, with_headers
 from edge_api.telemetry.logs import without_message
 
 logger = logging.getLogger(__name__)
@@ -98,9 +98,7 @@ class ProblemRoute(APIRoute):
             try:
                 if reads_body and _has_body(request.scope):
                     request = await _with_body(request, takes_body=takes_body)
-                response = await handler(request)
-                response.raw_headers.extend(response_headers(request.scope))
-                return response
+                return with_headers(request.scope, await handler(request))
             except HTTPException:
                 raise  # from a dependency that the host added, whose handlers respond
             except ClientDisconnect:

@@ -54,16 +54,9 @@ class Supabase:
         await self._transport.aclose()
 
     async def rpc(self, function: Function[Row], params: Mapping[str, str], user: User, request_id: str) -> list[Row]:
-        """Call an SQL function on a user's behalf. Raises ApiError.
+        """Call an SQL function, with its arguments by name, on a user's behalf. Raises ApiError.
 
-        Args:
-            function: which.
-            params: its arguments by name.
-            user: whose token is sent, and whose rows are expected.
-            request_id: sent along, to find the request in Supabase's logs.
-
-        Returns:
-            The rows, validated; all of them are the user's.
+        Returns its rows, validated, which all are the user's. The request's id is sent along, for Supabase's logs.
         """
         with self._observer.upstream(function.name):
             if self._slots.locked():

@@ -103,8 +103,10 @@ def method_of(scope: Scope) -> str:
 
 
 def observer(settings: Settings) -> Observer:
-    """What the settings and the environment ask for; nothing by default."""
-    enabled: list[Observer] = []
+    """The log lines, and what else the settings and the environment ask for."""
+    from edge_api.telemetry.logs import Logs  # noqa: PLC0415 - it imports this module
+
+    enabled: list[Observer] = [Logs()]
     if settings.edge_metrics_port is not None:
         from edge_api.telemetry.metrics import Metrics  # noqa: PLC0415 - an extra
 

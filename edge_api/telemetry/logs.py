@@ -9,12 +9,18 @@ import re
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from select import PIPE_BUF
 from typing import Final, cast
 
 import orjson
+from starlette.types import Scope
+
+from edge_api.problems import log_fields
+from edge_api.telemetry import Observer
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +70,8 @@ class _Output(logging.Handler):
         self._dropped = self._reported = 0
         threading.Thread(target=self._run, daemon=True).start()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line without waiting."""
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Queue a line without waiting, not even for the handler's lock, which whoever flushes holds."""
         try:
             if self._lines.qsize() < _MAX_QUEUED_LINES:
                 self._lines.put(self.format(record))
@@ -73,6 +79,7 @@ class _Output(logging.Handler):
                 self._dropped += 1
         except Exception:
             self.handleError(record)
+        return True
 
     def flush(self) -> None:
         """Wait until all lines are written, for some seconds at most: standard output may be blocked."""
@@ -109,6 +116,28 @@ class _Output(logging.Handler):
         if dropped and self._lines.qsize() < _MAX_QUEUED_LINES // 2:  # else the report might be dropped as well
             self._reported += dropped
             logger.warning("log lines dropped: %(dropped)s", {"dropped": dropped})
+
+
+class Logs(Observer):
+    """A line for each request, at its end, with what was found out about it meanwhile."""
+
+    @contextmanager
+    def request(self, scope: Scope) -> Iterator[None]:
+        """Log a request."""
+        since, fields = time.perf_counter(), log_fields(scope)
+        try:
+            yield
+        finally:
+            # never the path itself, which may hold anything
+            fields |= {"method": scope["method"], "route": getattr(scope.get("route"), "path", None)}
+            milliseconds = round((time.perf_counter() - since) * 1000, 1)
+            fields |= {"status": scope["edge_api.status"], "duration_ms": milliseconds}
+            logger.info("request: %(method)s %(route)s %(status)s", fields)
+
+    def close(self) -> None:
+        """Write the last lines: a worker ends by uvicorn's last signal, which runs no exit handlers."""
+        for handler in logging.getLogger().handlers:
+            handler.flush()
 
 
 def configure(level: str) -> None:
