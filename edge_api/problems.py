@@ -47,9 +47,8 @@ def request_id_of(scope: Scope) -> str:
 
 def with_headers(scope: Scope, response: Response) -> Response:
     """Add the headers that every response of an endpoint has: each belongs to one user, or to this moment."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Request-ID"] = request_id_of(scope)
+    headers = {"x-content-type-options": "nosniff", "cache-control": "no-store", "x-request-id": request_id_of(scope)}
+    response.raw_headers.extend((name.encode(), value.encode()) for name, value in headers.items())
     return response
 
 

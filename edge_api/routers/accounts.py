@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from edge_api.auth import CurrentUser, User
 from edge_api.errors import ApiError, Kind
-from edge_api.problems import log_fields, problem_responses, request_id_of
+from edge_api.problems import log_fields, problem_responses
 from edge_api.routing import ProblemRoute
 from edge_api.schemas import account_schemas as schemas
 from edge_api.settings import Settings
@@ -66,7 +66,7 @@ def accounts_router(settings: Settings, supabase: Supabase | None = None) -> API
     async def call(function: Function[Row], request: Request, user: User, **params: str) -> list[Row]:
         since, fields = time.perf_counter(), log_fields(request.scope)
         try:
-            rows = await client.rpc(function, params, user, request_id_of(request.scope))
+            rows = await client.rpc(function, params, user, fields["request_id"])
         finally:
             fields["upstream_ms"] = round((time.perf_counter() - since) * 1000, 1)
         fields["user_id"] = str(user.id)  # which Supabase has verified

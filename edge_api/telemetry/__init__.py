@@ -118,4 +118,4 @@ def observer(settings: Settings) -> Observer:
             from edge_api.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra
 
             enabled.append(Tracing(settings))
-    return _Observers(enabled)
+    return _Observers(enabled) if len(enabled) > 1 else enabled[0]

@@ -45,6 +45,10 @@ def without_message(error: BaseException | None) -> str:
 class _Formatter(logging.Formatter):
     """One line per record. This package's have what happened before a colon, and its fields as the only argument."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._for_people = os.isatty(_STANDARD_OUTPUT)
+
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC)
         fields: dict[str, object] = {"level": record.levelname.lower(), "timestamp": at}
@@ -55,8 +59,9 @@ class _Formatter(logging.Formatter):
             fields |= {"event": event, "logger": record.name}
         if record.exc_info:
             fields["exception"] = without_message(record.exc_info[1])
-        if os.isatty(_STANDARD_OUTPUT):
-            return " ".join(f"{name}={value}" for name, value in fields.items())
+        if self._for_people:
+            about = [f"{name}={value}" for name, value in fields.items() if name not in {"event", "level", "timestamp"}]
+            return " ".join([f"{at:%X} {fields['level']}: {fields['event']}", *about])
         return orjson.dumps(fields, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
@@ -148,6 +153,7 @@ def configure(level: str) -> None:
     """
     if not any(isinstance(handler, _Output) for handler in logging.getLogger().handlers):
         minimum = logging.getLevelNamesMapping()[level.upper()]
+        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # which no line says
         logging.raiseExceptions = False  # a line that cannot be formatted is lost, not printed with its arguments
         logging.basicConfig(handlers=[_Output()], level=max(minimum, logging.INFO), force=True)
         logging.getLogger("edge_api").setLevel(minimum)
