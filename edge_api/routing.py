@@ -75,16 +75,6 @@ async def _with_body(request: Request, *, takes_body: bool) -> Request:
     return request
 
 
-def method_not_allowed(request: Request) -> Response:
-    """The response at a path that takes other methods; Starlette's own names those of the first route only."""
-    allowed = []
-    for method in HTTPMethod:
-        scope = {**request.scope, "method": method.value}
-        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
-            allowed.append(method.value)
-    return problem_response(request.scope, ApiError(Kind.METHOD_NOT_ALLOWED), {"Allow": ", ".join(sorted(allowed))})
-
-
 class ProblemRoute(APIRoute):
     """Checks a request's token, then its body's size and type, then its content; errors become problem documents."""
 
@@ -117,8 +107,12 @@ class ProblemRoute(APIRoute):
         return respond
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond, also to a method that no route at this path takes."""
+        """Respond, also to a method that no route at this path takes: Starlette would name those of the first alone."""
         if self.methods is None or scope["method"] in self.methods:
             await super().handle(scope, receive, send)
-        else:
-            await method_not_allowed(Request(scope))(scope, receive, send)
+            return
+        routes, methods = scope["app"].routes, sorted(HTTPMethod)
+        matches = {method: [route.matches({**scope, "method": method})[0] for route in routes] for method in methods}
+        allowed = ", ".join(method for method, found in matches.items() if Match.FULL in found)
+        response = problem_response(scope, ApiError(Kind.METHOD_NOT_ALLOWED), {"Allow": allowed})
+        await response(scope, receive, send)
