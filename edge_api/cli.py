@@ -6,33 +6,23 @@ import signal
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from types import FrameType
-from typing import Final, Literal, NoReturn
+from typing import NoReturn
 
 import click
 
-from edge_api import __version__
-
-_FORMATS: Final = click.Choice(["text", "json", "sarif"])
-_LEVELS: Final = click.Choice(["error", "warning", "info"])
-
-
-def _fail(message: object, code: int) -> NoReturn:
-    print(f"edge-api: {message}", file=sys.stderr)
-    sys.exit(code)
-
-
-def _needs(extra: str) -> str:
-    """How to install an extra: the package is on no index."""
-    wheel = f"edge_api-{__version__}-py3-none-any.whl"
-    return f"needs more packages: pip install './{wheel}[{extra}]', or '.[{extra}]' in a checkout"
+from edge_api import WHEEL, __version__
+from edge_api.verify.cli import migrations, verify
 
 
 @click.group()
 @click.version_option(__version__, prog_name="edge-api", message="%(prog)s %(version)s")
 def main() -> None:
     """The accounts API in front of a Supabase project."""
+
+
+main.add_command(verify)
+main.add_command(migrations)
 
 
 @main.command("serve")
@@ -64,12 +54,13 @@ def serve(factory: str | None = None, *, check: bool = False) -> NoReturn:
     try:
         settings = Settings.from_environment()
         if settings.edge_metrics_port is not None and find_spec("prometheus_client") is None:
-            raise InvalidSettingsError(f"EDGE_METRICS_PORT: {_needs('metrics')}")
+            raise InvalidSettingsError(f"EDGE_METRICS_PORT: needs more packages: pip install '{WHEEL}[metrics]'")
         if not check:
             server.serve(settings, factory or server.APPLICATION)
             _exit()
     except InvalidSettingsError as error:
-        _fail(f"cannot start with these settings\n{error}", 2)
+        print(f"edge-api: cannot start with these settings\n{error}", file=sys.stderr)
+        sys.exit(2)
     ready, lines = asyncio.run(check_project(settings))
     with suppress(OSError):  # nobody reads it; the exit code tells
         print(lines, flush=True)
@@ -82,59 +73,6 @@ def _exit(_number: int = 0, _frame: FrameType | None = None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
-
-
-@main.command()
-@click.option("--format", "form", type=_FORMATS, default="text", help="Lines for people (text), or a document.")
-@click.option("--fail-on", type=_LEVELS, default="error", help="The least level that makes the exit code 1 (error).")
-@click.option("--fix-sql", is_flag=True, help="Print one script with all fixes, to review and run; it is not run.")
-def verify(form: str, fail_on: Literal["error", "warning", "info"], *, fix_sql: bool) -> None:
-    """Verify the database of a project.
-
-    Compare the one that DATABASE_URL names with what the migrations create, follow each path to its rows, and say what
-    each finding means for the safety of the data and which SQL fixes it. Reads the catalogs only; a role that may log
-    in is enough. Exit code: 0 no finding of the level of --fail-on or a graver one, 1 such a finding, 2 could not
-    verify.
-    """
-    try:
-        from edge_api.verify import command  # noqa: PLC0415 - an extra, which `serve` does without
-    except ImportError:
-        _fail(f"verify {_needs('verify')}", 2)
-    sys.exit(command.run(form, fail_on, fix_sql=fix_sql))
-
-
-@main.group()
-def migrations() -> None:
-    """List or copy the migrations."""
-
-
-@migrations.command("list")
-def list_migrations() -> None:
-    """List the migrations in order."""
-    from edge_api.migrations import MigrationsError, packaged  # noqa: PLC0415 - what `serve` does without
-
-    try:
-        for migration in packaged():
-            print(f"{migration.path.stem}: {migration.summary}")
-    except MigrationsError as error:
-        _fail(error, 2)
-
-
-@migrations.command("copy")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-def copy_migrations(directory: Path) -> None:
-    """Copy the migrations into DIR, the supabase/migrations of a project that has migrations of its own.
-
-    Write those that DIR does not have, dated after its newest, for `supabase db push` to apply. A migration is
-    recognised by its name and content, whatever its version. Nothing is overwritten. Exit code: 0 DIR has all of them,
-    1 one that it has was changed, 2 could not copy.
-    """
-    from edge_api.migrations import MigrationsError, copy  # noqa: PLC0415 - what `serve` does without
-
-    try:
-        sys.exit(0 if copy(directory, print) else 1)
-    except MigrationsError as error:
-        _fail(error, 2)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from edge_api.local.node import TOOLS_HOME, supabase
 from edge_api.local.postgres import SUPERUSER, Cluster, PostgresVersion, cluster_home
 from edge_api.local.processes import Child, StackError, free_port, on_free_port
 from edge_api.local.state import load, locked, save
-from edge_api.migrations import packaged
+from edge_api.verify.migrations import packaged
 
 MIGRATOR: Final = "postgres"
 STEPS: Final = 4  # of a start

@@ -8,9 +8,10 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from edge_api.migrations import Migration, MigrationsError
-from edge_api.verify import Finding, expected, fix_script, history, verify
-from edge_api.verify.findings import LEVELS, Level, printable
+from edge_api.verify import expected, history
+from edge_api.verify.findings import LEVELS, Finding, Level, fix_script, printable
+from edge_api.verify.migrations import Migration, MigrationsError
+from edge_api.verify.questions import verify
 from edge_api.verify.report import FORMATS, count
 
 _CONNECT_SECONDS: Final = 10

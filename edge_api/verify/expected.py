@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from edge_api.migrations import Migration, packaged
 from edge_api.verify.drift import Object, Objects, Scope
+from edge_api.verify.migrations import Migration, packaged
 
 _DOCUMENT: Final = files(__package__).joinpath("expected.json")
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import psycopg
 
-from edge_api.migrations import Migration
 from edge_api.verify.findings import Finding
+from edge_api.verify.migrations import Migration
 
 
 def is_readable(connection: psycopg.Connection) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from edge_api import __version__
-from edge_api.migrations import Migration
 from edge_api.verify.findings import LEVELS, Finding, printable, runnable
+from edge_api.verify.migrations import Migration
 
 # https://docs.oasis-open.org/sarif/sarif/v2.1.0/
 _SARIF_VERSION: Final = "2.1.0"

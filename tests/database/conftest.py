@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_api.local.postgres import PostgresVersion, postgres_version
-from edge_api.verify import Expected
+from edge_api.verify.expected import Expected
 from edge_api.verify.expected import expected as create_expected
 from tests.database.adopted import USERS
 from tests.database.adoption import Adoption

@@ -12,8 +12,9 @@ from psycopg import errors
 from edge_api.local.node import supabase
 from edge_api.local.processes import StackError
 from edge_api.local.stack import MIGRATOR
-from edge_api.migrations import packaged
-from edge_api.verify import Expected, verify
+from edge_api.verify.expected import Expected
+from edge_api.verify.migrations import packaged
+from edge_api.verify.questions import verify
 from tests.database import tap
 from tests.database.project import REMOVE, Project
 

@@ -16,7 +16,10 @@ from psycopg import Rollback
 
 from edge_api.local.packages import PROJECT
 from edge_api.local.postgres import SUPERUSER
-from edge_api.verify import Expected, Finding, fix_script, report, verify
+from edge_api.verify import report
+from edge_api.verify.expected import Expected
+from edge_api.verify.findings import Finding, fix_script
+from edge_api.verify.questions import verify
 from tests.database import mutants
 from tests.database.project import Project
 

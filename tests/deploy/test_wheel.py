@@ -17,7 +17,7 @@ from edge_api import __version__
 from edge_api.local.packages import PROJECT
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import MIGRATOR, Stack
-from edge_api.migrations import packaged
+from edge_api.verify.migrations import packaged
 from tests.support import ACCOUNTS, User
 
 UV: Final = Path(sys.executable).with_name("uv")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_api import migrations
-from edge_api.migrations import Migration, MigrationsError, packaged
+from edge_api.verify import migrations
+from edge_api.verify.migrations import Migration, MigrationsError, packaged
 
 NAMES = [migration.name for migration in packaged()]
 EDGE_API = Path(sys.executable).with_name("edge-api")

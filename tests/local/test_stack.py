@@ -6,7 +6,7 @@ from pathlib import Path
 from edge_api.local import stack as local_stack
 from edge_api.local.postgres import PostgresVersion
 from edge_api.local.stack import MIGRATOR
-from edge_api.migrations import packaged
+from edge_api.verify.migrations import packaged
 from tests.database.project import REMOVE
 
 APPLIED = "select version from supabase_migrations.schema_migrations order by version"

@@ -16,9 +16,9 @@ import psycopg
 from edge_api.local import stack as local_stack
 from edge_api.local.postgres import SUPERUSER, VERSIONS, PostgresVersion
 from edge_api.verify import expected as expected_state
-from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
+from edge_api.verify.questions import verify
 from tests.database import tap
 from tests.database.project import Project, run_project
 from tests.database.verify.gap import Effect, Gap

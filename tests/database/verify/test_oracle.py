@@ -7,9 +7,9 @@ from functools import partial
 import psycopg
 import pytest
 
-from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import Finding, fix_script
+from edge_api.verify.questions import verify
 from tests.database.project import Project
 from tests.database.verify.gap import Effect, Gap, contested, locked_out, own, reached, tighter, weaker
 from tests.database.verify.gaps import KINDS

@@ -10,9 +10,9 @@ import pytest
 
 from edge_api.local.postgres import SUPERUSER, Cluster
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify import verify
 from edge_api.verify.expected import Expected
 from edge_api.verify.findings import fix_script
+from edge_api.verify.questions import verify
 from tests.database.project import Project
 from tests.database.verify.gap import Gap, contested, locked_out, own, weaker
 from tests.database.verify.gaps import KINDS

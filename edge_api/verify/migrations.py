@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-_PACKAGE: Final = Path(__file__).resolve().parent
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
 _OF_THE_WHEEL: Final = _PACKAGE / "_migrations"
 # What `supabase db push` takes for a migration; it orders them by version, as text, and ignores all other entries.
 _FILE_NAME: Final = re.compile(r"([0-9]+)_(.*)\.sql")
