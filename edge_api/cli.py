@@ -37,10 +37,7 @@ def _serve(*, check: bool) -> None:
 
 
 def serve(factory: str | None = None, *, check: bool = False) -> NoReturn:
-    """Serve the API, or what another factory creates, in the foreground until SIGINT or SIGTERM; then exit.
-
-    With `check`, print the settings and whether the project is ready, and serve nothing.
-    """
+    """Serve the API, or what another factory creates, until SIGINT or SIGTERM; or only print what `check` tells."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a socket takes a closed standard output's place
         pass
     os.close(descriptor)

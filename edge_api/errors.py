@@ -1,20 +1,14 @@
 """Every error that a client receives, and the one table from Supabase's errors to them."""
 
-from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
-_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
-    401: {"WWW-Authenticate": 'Bearer realm="accounts"'},
-    408: {"Connection": "close"},
-    503: {"Retry-After": "1"},
-}
-# RFC 6750, 3.1: without credentials, the challenge carries no error code
-_NOT_GENUINE: Final = (
-    'Bearer realm="accounts", error="invalid_token", error_description="Malformed, expired or not genuine"'
-)
+# RFC 6750, 3.1: without credentials the challenge carries no error code
+_CHALLENGE: Final = 'Bearer realm="accounts"'
+_NOT_GENUINE: Final = f'{_CHALLENGE}, error="invalid_token", error_description="Malformed, expired or not genuine"'
+_HEADERS: Final = {401: {"WWW-Authenticate": _CHALLENGE}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
 
 
 class Kind(Enum):

@@ -46,9 +46,7 @@ class RequestMiddleware:
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Respond where no route of the API does."""
-    match error:
-        case HTTPException(status_code=404):
-            return problem_response(request.scope, ApiError(Kind.NOT_FOUND))
-        case HTTPException(status_code=405):
-            return problem_response(request.scope, ApiError(Kind.METHOD_NOT_ALLOWED), error.headers)
-    raise error
+    kinds = {404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED}
+    if not isinstance(error, HTTPException) or error.status_code not in kinds:
+        raise error
+    return problem_response(request.scope, ApiError(kinds[error.status_code]), error.headers)

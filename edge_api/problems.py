@@ -16,7 +16,9 @@ from edge_api.errors import ApiError, InvalidField, Kind
 
 MEDIA_TYPE: Final = "application/problem+json"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.-]{8,128}")
-_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110; in Python from 3.13 on
+# In the words of RFC 9110, which Python has for the last two from 3.13 on
+TITLES: Final = {status.value: status.phrase for status in HTTPStatus}
+TITLES.update({413: "Content Too Large", 422: "Unprocessable Content"})
 
 
 class Problem(BaseModel):
@@ -52,14 +54,9 @@ def with_headers(scope: Scope, response: Response) -> Response:
     return response
 
 
-def title(status: int) -> str:
-    """The status in words, the same on every version of Python."""
-    return _TITLES.get(status, HTTPStatus(status).phrase)
-
-
 def _document(error: ApiError, request_id: str) -> dict[str, Any]:
     kind = error.kind
-    names = {"title": title(kind.status), "status": kind.status, "detail": kind.detail, "code": kind.code}
+    names = {"title": TITLES[kind.status], "status": kind.status, "detail": kind.detail, "code": kind.code}
     errors = {"errors": [field.model_dump() for field in error.errors]} if error.errors else {}
     return {"type": "about:blank", **names, "request_id": request_id, **errors}
 
@@ -101,7 +98,7 @@ def problem_responses(*kinds: Kind, name: str = "Problem") -> dict[int | str, di
         examples = {code: {"value": _document(ApiError(kind), "0c2f1d6e5b7a4f7c")} for code, kind in same.items()}
         headers = {header: {"schema": {"type": "string"}} for kind in same.values() for header in kind.headers}
         responses[status] = {
-            "description": title(status),
+            "description": TITLES[status],
             "model": _model(name + (str(status) if status != Kind.INTERNAL_ERROR.status else ""), status, tuple(same)),
             "content": _Content({MEDIA_TYPE: {"examples": examples}}),
             **({"headers": headers} if headers else {}),

@@ -29,7 +29,6 @@ APPLICATION: Final = "edge_api.server:application"
 
 # Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is being closed fails the request.
 _KEEP_ALIVE_SECONDS: Final = 75
-_WORKER_SECONDS: Final = 10  # for a worker to start or to give a sign of life, on a busy machine too
 # Requests under way hold so many objects that, with Python's own 700, the garbage collector runs every twenty
 # requests and finds nothing: 4 % of a worker's time.
 _OBJECTS_BEFORE_COLLECTION: Final = 20_000
@@ -75,7 +74,7 @@ def serve(settings: Settings, factory: str = APPLICATION) -> None:
         root_path=settings.edge_root_path,
         proxy_headers=False,  # nothing here depends on the client's address or scheme
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_worker_healthcheck=_WORKER_SECONDS,
+        timeout_worker_healthcheck=10,  # seconds, in which one starts or gives a sign of life on a busy machine too
         # no request takes longer than receiving its body and calling Supabase
         timeout_graceful_shutdown=math.ceil(BODY_SECONDS + settings.edge_upstream_timeout),
     )

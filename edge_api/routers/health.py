@@ -13,8 +13,7 @@ from edge_api.problems import problem_responses
 from edge_api.routing import ProblemRoute
 from edge_api.supabase_client import Supabase
 
-# Whoever asks, and however often, Supabase is asked once in this time.
-_SECONDS: Final = 1.0
+_SECONDS: Final = 1.0  # in which Supabase is asked once, however often it is asked for here
 
 
 class HealthResponse(BaseModel):

@@ -5,7 +5,7 @@ from typing import Final
 import httpx
 
 from edge_api.local.stack import Stack
-from edge_api.problems import title
+from edge_api.problems import TITLES
 from tests.support import User
 
 MARK: Final = "kilroy: select * from user_accounts"  # part of what a scripted upstream sends and nobody may see
@@ -30,7 +30,7 @@ def assert_problem(response: httpx.Response, status: int, code: str, *secrets: s
     assert response.headers["Content-Type"] == "application/problem+json"
     assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
     assert ("errors" in problem) == (status == 422)
-    assert (problem["type"], problem["status"], problem["title"]) == ("about:blank", status, title(status))
+    assert (problem["type"], problem["status"], problem["title"]) == ("about:blank", status, TITLES[status])
     assert problem["request_id"] == response.headers["X-Request-ID"]
     assert ("Retry-After" in response.headers) == (status == 503)
     assert status != 503 or int(response.headers["Retry-After"]) > 0

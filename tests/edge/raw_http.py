@@ -5,12 +5,11 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from http.client import parse_headers
 from typing import Any, BinaryIO, Final
 
 from edge_api.local.stack import Stack
-from edge_api.problems import title
+from edge_api.problems import TITLES
 from tests.edge.caddy import SITE, Front
 from tests.edge.problems import assert_tells_nothing_of_the_inside, secrets_of
 from tests.support import User
@@ -110,5 +109,5 @@ def assert_refusal(response: RawResponse, stack: Stack, user: User, *, to_head: 
         assert response.body == b""
         return
     problem = response.json()
-    assert (problem["status"], problem["title"]) == (response.status, title(HTTPStatus(response.status)))
+    assert (problem["status"], problem["title"]) == (response.status, TITLES[response.status])
     assert problem["request_id"] == response.headers["x-request-id"]

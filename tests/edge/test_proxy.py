@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import Final
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 
 from edge_api.local.packages import PROJECT
 from edge_api.local.processes import free_port
-from edge_api.problems import title
+from edge_api.problems import TITLES
 from tests.edge.caddy import Front, caddy
 from tests.edge.raw_http import RawResponse, ask
 from tests.edge.scripted import Received, Script, ScriptedUpstream, responding, scripted_upstream
@@ -72,7 +71,7 @@ def assert_problem(response: httpx.Response | RawResponse, status: int, code: st
     problem = response.json()
     assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
     assert (problem["status"], problem["code"]) == (status, code)
-    assert problem["title"] == title(HTTPStatus(status))
+    assert problem["title"] == TITLES[status]
     assert problem["request_id"] == headers["x-request-id"]
     assert str(status) in DOCUMENTED[code]
 
