@@ -1,5 +1,6 @@
 """docs/embedding.md: its apps run as they stand, with the accounts in them and nothing else changed."""
 
+import asyncio
 import itertools
 import json
 import re
@@ -10,10 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from edge_api.local.packages import PROJECT
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
+from edge_api.routers.accounts import accounts_router
+from edge_api.settings import Settings
+from tests.edge.faults import eventually
+from tests.edge.logged import Canaries
 from tests.edge.scripted import responding, scripted_upstream
 from tests.support import ACCOUNTS, ENDPOINTS, GET_OR_CREATE, NO_CERTIFICATES, UNKNOWN_ID, User
 
@@ -229,6 +235,27 @@ Supabase.rpc = crash
 async def on_any(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "handled by the host"}, status_code=500)
 """
+
+
+def test_a_host_that_ends_closes_its_connections_and_can_start_again() -> None:
+    headers = {"Authorization": f"Bearer {Canaries().token('')}"}
+    with scripted_upstream() as upstream:
+        app = FastAPI()
+        settings = Settings(supabase_url=upstream.url, supabase_publishable_key="sb_publishable_x")
+        app.include_router(accounts_router(settings))
+
+        async def live() -> None:
+            transport = httpx.ASGITransport(app)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=transport, base_url="http://host") as client,
+            ):
+                assert (await client.get(ACCOUNTS, headers=headers)).status_code == 200
+                assert upstream.ended == len(upstream.received) - 1
+
+        for _ in range(2):
+            asyncio.run(live())
+            eventually(lambda: upstream.ended == len(upstream.received))
 
 
 LOGGING = """
