@@ -13,6 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from edge_api import transport
 from edge_api.local.packages import PROJECT
 from edge_api.local.processes import Child, accepts_connections, free_port
 from edge_api.local.stack import Stack
@@ -237,7 +238,8 @@ async def on_any(request: Request, error: Exception) -> JSONResponse:
 """
 
 
-def test_a_host_that_ends_closes_its_connections_and_can_start_again() -> None:
+def test_a_host_that_ends_closes_its_connections_and_can_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_KEEPALIVE_SECONDS", 60.0)  # they do not end by themselves
     headers = {"Authorization": f"Bearer {Canaries().token('')}"}
     with scripted_upstream() as upstream:
         app = FastAPI()
@@ -245,10 +247,10 @@ def test_a_host_that_ends_closes_its_connections_and_can_start_again() -> None:
         app.include_router(accounts_router(settings))
 
         async def live() -> None:
-            transport = httpx.ASGITransport(app)
+            host = httpx.ASGITransport(app)
             async with (
                 app.router.lifespan_context(app),
-                httpx.AsyncClient(transport=transport, base_url="http://host") as client,
+                httpx.AsyncClient(transport=host, base_url="http://host") as client,
             ):
                 assert (await client.get(ACCOUNTS, headers=headers)).status_code == 200
                 assert upstream.ended == len(upstream.received) - 1
