@@ -1,16 +1,13 @@
 """What this service adds around its routes: its observer, unknown paths, unhandled errors."""
 
-import logging
-
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_api.errors import ApiError, Kind
-from edge_api.problems import log_fields, problem_response
+from edge_api.problems import problem_response
 from edge_api.telemetry import Observer
-
-logger = logging.getLogger(__name__)
+from edge_api.telemetry.logs import log_crash
 
 
 class RequestMiddleware:
@@ -39,7 +36,7 @@ class RequestMiddleware:
             try:
                 await self.app(scope, receive, send_noting_status)
             except Exception as error:
-                logger.error("crash: %(request_id)s", log_fields(scope), exc_info=error)
+                log_crash(scope, error)
                 if not scope["edge_api.status"]:  # else the server ends the connection in the middle of the response
                     await problem_response(scope, ApiError(Kind.INTERNAL_ERROR))(scope, receive, send_noting_status)
 

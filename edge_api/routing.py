@@ -1,7 +1,6 @@
 """The route class of all endpoints: it authenticates before it reads a body, and its errors are problem documents."""
 
 import asyncio
-import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from http import HTTPMethod
@@ -18,10 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from edge_api.auth import authenticate
 from edge_api.errors import ApiError, InvalidField, Kind
-from edge_api.problems import problem_response, request_id_of, with_headers
-from edge_api.telemetry.logs import without_message
-
-logger = logging.getLogger(__name__)
+from edge_api.problems import problem_response, with_headers
+from edge_api.telemetry.logs import log_crash
 
 MAX_BODY_BYTES: Final = 16 * 1024
 BODY_SECONDS: Final = 10.0
@@ -98,9 +95,8 @@ class ProblemRoute(APIRoute):
             except RequestValidationError as error:  # without `input` and `ctx`, which repeat what was sent
                 fields = [InvalidField(loc=each["loc"], msg=each["msg"], type=each["type"]) for each in error.errors()]
                 problem = ApiError(Kind.INVALID_REQUEST, *fields)
-            except Exception as error:  # without exc_info, of which a host's own logging would write the message
-                about = {"request_id": request_id_of(request.scope), "exception": without_message(error)}
-                logger.error("crash: %(request_id)s: %(exception)s", about)
+            except Exception as error:
+                log_crash(request.scope, error)
                 problem = ApiError(Kind.INTERNAL_ERROR)
             return problem_response(request.scope, problem)
 

@@ -31,7 +31,7 @@ _FLUSH_SECONDS: Final = 2.0
 _STANDARD_OUTPUT: Final = 1
 
 
-def without_message(error: BaseException | None) -> str:
+def _without_message(error: BaseException | None) -> str:
     """The types of an exception and its causes, and the places they came through; never a message."""
     chain: list[str] = []
     while error is not None and len(chain) < 10:
@@ -40,6 +40,11 @@ def without_message(error: BaseException | None) -> str:
         chain.insert(0, "".join([type(error).__qualname__, *places]))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n".join(chain)
+
+
+def log_crash(scope: Scope, error: Exception) -> None:
+    """Log an unexpected error; not as `exc_info`, of which a host's own logging would write the message."""
+    logger.error("crash: %(request_id)s: %(exception)s", {**log_fields(scope), "exception": _without_message(error)})
 
 
 class _Formatter(logging.Formatter):
@@ -58,7 +63,7 @@ class _Formatter(logging.Formatter):
             event = re.split(r"[\n(<]", record.getMessage(), maxsplit=1)[0].strip()
             fields |= {"event": event, "logger": record.name}
         if record.exc_info:
-            fields["exception"] = without_message(record.exc_info[1])
+            fields["exception"] = _without_message(record.exc_info[1])
         if self._for_people:
             about = [f"{name}={value}" for name, value in fields.items() if name not in {"event", "level", "timestamp"}]
             return " ".join([f"{at:%X} {fields['level']}: {fields['event']}", *about])
