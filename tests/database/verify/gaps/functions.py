@@ -387,7 +387,7 @@ GAPS: Final[dict[str, Gap]] = {
         declare c cursor for select account_name from public.user_accounts order by id; result text;
         begin open c; fetch c into result; close c; return result; end$$"""
     ),
-    "a cursor for the caller": reached(
+    "a cursor for the caller": undecidable(
         f"""create function public.f(c refcursor) returns refcursor {_PLPGSQL} as
         $$begin open c for select * from public.user_accounts; return c; end$$""",
         attack="begin; select public.f('c'); fetch all from c".removeprefix("begin; "),
