@@ -60,13 +60,14 @@ class _Function:
             checked = Scope("", {"whereClause": {"BoolExpr": {"boolop": "AND_EXPR", "args": known_facts}}}, self.own)
             kept = {column: limit for column, limit in checked.known.items() if self._times.keys().isdisjoint(column)}
             known = {**self.own, **kept}
-            own = [part for part in parts(fields) if isinstance(part, dict)]
+            found = [*parts(fields)]
+            own = [part for part in found if isinstance(part, dict)]
             yield own, known, checked.gate
             self._learn(kind, fields, own, known)
             if kind == "PLpgSQL_stmt_if":
                 known_facts = yield from self._branches(fields, known_facts, before)
             else:
-                for body in (part for part in parts(fields) if isinstance(part, list)):
+                for body in (part for part in found if isinstance(part, list)):
                     yield from self.walk(body, known_facts)
             before = _FOUND
             if kind in _QUERIES and own and own[0].keys() <= VERBS.keys():

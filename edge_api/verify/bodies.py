@@ -71,7 +71,7 @@ def _statement(statement: Tree, known: Known, gate: Limit, outside: Sequence[Lim
                 yield from _statement(source.query, inside, gate, limits)
             else:
                 yield _of_source(source, scope, gate)
-        for each in scope.inner:
+        for each in parts(scope.others):
             yield from _statement(each, inside, gate)
 
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 from edge_api.verify import syntax
 from edge_api.verify.expressions import asks_who_is_calling, claim, defaulted, equalities, equality, facts
-from edge_api.verify.syntax import Tree, parts
+from edge_api.verify.syntax import Tree
 
 Passes = Literal["nothing", "own", "asked", "any"]
 """No row; those of the caller; those that another table or a function lets them have; perhaps others', too."""
@@ -95,8 +96,8 @@ class Scope:
         self.target = target[0] if target else None
         self.sources = [*target, *(source for sources, _ in read for source in sources)]
         conditions = [condition for _, joined in read for condition in joined]
-        self.inner = [*parts([conditions, {key: value for key, value in fields.items() if key not in _FROM}])]
-        """The queries in it that are no sources."""
+        self.others = [*conditions, {key: value for key, value in fields.items() if key not in _FROM}]
+        """What is no source, and may have queries in it."""
         conditions += [each.get("whereClause", _TRUE) for each in (fields, fields.get("onConflictClause", {}))]
         results = fields.get("returningList" if target else "targetList", ())
         self.targets = [target for each in results for target in _target(each["ResTarget"])]
@@ -258,7 +259,7 @@ def scopes(statement: Tree, known: Known, member: Tree = None) -> list[Scope]:
     ((kind, fields),) = statement.items()
     if "larg" in fields:
         found = [scope for side in ("larg", "rarg") for scope in scopes(fields[side], known, member)]
-        found[0].inner += parts({key: value for key, value in fields.items() if key not in _FROM})
+        found[0].others.append({key: value for key, value in fields.items() if key not in _FROM})
         return found
     rows = [[{"ResTarget": {"val": value}} for value in row["List"]["items"]] for row in fields.get("valuesLists", [])]
     return [Scope(kind, each, known, member) for each in [{"targetList": row} for row in rows] or [fields]]
@@ -345,6 +346,7 @@ def conjuncts(expression: str | None) -> frozenset[str]:
     return frozenset(repr(fact) for fact in facts(_where(expression or "true").get("whereClause", _TRUE)))
 
 
+@cache
 def limit_of(expression: str | None) -> Limit:
     """What a policy's expression lets through."""
     # in a policy, the current user is who is calling
@@ -353,6 +355,7 @@ def limit_of(expression: str | None) -> Limit:
     return strictest(scope.of(source) for source in scope.sources)
 
 
+@cache
 def answer(text: str) -> Limit:
     """What a function lets pass whom it is asked about: certain of one that is a single expression."""
     read = syntax.read(text)

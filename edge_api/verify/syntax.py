@@ -18,6 +18,8 @@ Tree = Any
 _PLACES: Final = frozenset({"location", "stmt_location", "stmt_len", "lineno"})
 # Some nodes are printed without their kind: each by a field that only nodes of this kind have.
 _BARE: Final = {"relname": "RangeVar", "limitOption": "SelectStmt", "funcname": "FuncCall"}
+# Fields of which something is to be made.
+_SPECIAL: Final = frozenset({"dynquery", "withClause"})
 _EMPTY: Final[dict[str, Tree]] = {"sval": "", "ival": 0, "fval": "", "boolval": False}
 _CUTTING: Final = frozenset({"char", "bpchar", "bit"})
 _OUTPUT: Final = frozenset({"FUNC_PARAM_OUT", "FUNC_PARAM_TABLE"})
@@ -95,8 +97,9 @@ def _plpgsql(text: str) -> Tree:
 
 
 def _with_kind(key: str, value: Tree) -> Tree:
-    kinds = [kind for field, kind in _BARE.items() if isinstance(value, dict) and field in value and key[0].islower()]
-    return {kinds[0]: value} if kinds else value
+    if isinstance(value, dict) and key[0].islower():
+        return next(({kind: value} for field, kind in _BARE.items() if field in value), value)
+    return value
 
 
 def _of_plpgsql(text: str, mode: int) -> Tree:
@@ -109,9 +112,9 @@ def _of_plpgsql(text: str, mode: int) -> Tree:
 
 def _simple(tree: Tree) -> Tree:
     """What a part of a tree comes to, whose own parts are simple."""
-    simple = tree
-    if isinstance(tree, dict):
-        simple = {key: _with_kind(key, value) for key, value in tree.items() if key not in _PLACES}
+    simple = {key: _with_kind(key, value) for key, value in tree.items() if key not in _PLACES}
+    if len(simple) > 1 and _SPECIAL.isdisjoint(simple):
+        return simple
     match simple:
         case {"String": value}:
             simple = value.get("sval", "")
@@ -191,10 +194,7 @@ def parts(tree: Tree) -> Iterator[Tree]:
 
 
 def replaced(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
-    """A tree with what a function makes of each part of it."""
-    match tree:
-        case dict():
-            tree = {key: replaced(value, change) for key, value in tree.items()}
-        case list():
-            tree = [replaced(each, change) for each in tree]
-    return change(tree)
+    """A tree with what a function makes of each node in it, and of its fields."""
+    if isinstance(tree, list):
+        return [replaced(each, change) for each in tree]
+    return change({key: replaced(value, change) for key, value in tree.items()}) if isinstance(tree, dict) else tree
