@@ -23,6 +23,7 @@ _PROTECTED: Final = frozenset({"user_accounts", "users"})
 _APPOINTED: Final = re.compile(r"sub|email|app_metadata(\..+)?")
 # A text that is neither empty nor a boolean that is false.
 _CONSTANT: Final = re.compile(r"(?!(?:f|false|n|no|off|0)$)[\w @.+-]+")
+_ASKS: Final = re.compile(r"\bauth\.(uid|jwt|role|email)\b|\brequest\.jwt\b")
 _AGGREGATES: Final = frozenset({"count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_or", "bool_and"})
 VERBS: Final[Mapping[str, frozenset[str]]] = {
     "SelectStmt": frozenset({"select"}),
@@ -366,6 +367,8 @@ def answer(text: str) -> Limit:
             pass
         case [{"PLpgSQL_stmt_block": {"body": [{"PLpgSQL_stmt_return": {"expr": value}}, *_]}}]:
             pass
+        case [] if _ASKS.search(text):  # it cannot be read
+            return OWN
         case _:
             return OWN if asks_who_is_calling(read.statements) else ANY
     scope = Scope("SelectStmt", {"whereClause": value}, {})

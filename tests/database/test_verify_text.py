@@ -214,6 +214,26 @@ def test_what_cannot_be_read_may_change_who_is_calling() -> None:
     assert becomes(text.replace("role", "x")) == ()
 
 
+def test_a_check_that_cannot_be_read_counts_if_it_names_who_is_calling() -> None:
+    text = function("return plv8.execute('select auth.uid()')", returns="boolean").replace("sql as", "plv8 as")
+    assert not read(text).readable
+    assert answer(text).passes == "own"
+    assert answer(text.replace("auth.uid", "now")).passes == "any"
+
+
+@pytest.mark.parametrize(
+    ("body", "passes"),
+    [
+        ("select exists (select from t) from u where auth.jwt() #>> '{app_metadata,role}' = 'admin'", "own"),
+        ("select true from t where current_date > '2020-01-01'", "any"),
+        ("select true from t -- auth.uid()", "any"),
+        ("select current_user = 'x' from t", "own"),
+    ],
+)
+def test_whether_a_longer_check_asks_who_is_calling(body: str, passes: str) -> None:
+    assert answer(function(body, returns="boolean")).passes == passes
+
+
 def test_a_field_of_a_variable_of_a_tables_type_is_one() -> None:
     body = f"begin select * into mine from t; mine.id := account; {FROM} where id = mine.id; end"
     text = function(f"declare mine public.user_accounts; {body}")
