@@ -234,6 +234,11 @@ GAPS: Final[dict[str, Gap]] = {
     "in the migrations' schema": reached(
         f"create function accounts_private.f() returns text {_DEFINER} as $${_NAMES}$$", only_person=True
     ),
+    "in words of PostgreSQL 18": undecidable(
+        f"create function public.f() returns setof text {_DEFINER} begin atomic update public.user_accounts set "
+        "account_name = 'Reached' returning with (old as before) before.account_name; end",
+        since=18,
+    ),
     "runs any statement": undecidable(
         f"create function public.f(query text) returns text {_PLPGSQL} as "
         "'declare result text; begin execute query into result; return result; end'"
