@@ -145,8 +145,6 @@ class Model:
 
     def _asks_the_caller(self, role: int, text: str) -> bool:
         limit = answer(text)
-        if limit is None:
-            return re.search(r"\bauth\s*\.\s*(uid|jwt|role|email)\b|request\.|_user\b", text, re.IGNORECASE) is not None
         return limit.passes != "any" and self.stand(role, limit.asks)
 
     def _may_add(self, role: int, relation: Document) -> bool:

@@ -203,7 +203,7 @@ class _Search:
 
     def _writes(
         self, step: _Step, relation: Document, owned_by: str, actor: int
-    ) -> Iterator[tuple[_Step, str, Cut | None]]:
+    ) -> Iterator[tuple["_Step | _End", str, Cut | None]]:
         model, name, owner = self._model, relation["name"], relation["owner"]
         for rule, event, text in relation["rules"] or []:
             if event in step.verbs:
@@ -215,6 +215,8 @@ class _Search:
                     if verbs and target != step.object and not self._limited(actor, target, mention):
                         following = step.to(target, step.runs, owner, verbs, "certain")
                         yield following, f"rule {rule} on {name} with the rights of {owned_by}", cut
+                if not bodies.is_readable(text):
+                    yield from self._undecided({"text": text}, owner, f"rule {rule} on {name}", cut)
         if step.verbs & WRITES:
             for trigger, function in relation["triggers"] or []:
                 if function in model.functions:
@@ -224,7 +226,9 @@ class _Search:
             if function in model.functions and model.executes(step.runs, model.functions[function]):
                 yield step.to(function, step.runs, step.runs, frozenset(), "certain"), f"a default of {name}", None
 
-    def _query(self, step: _Step, relation: Document, owned_by: str) -> Iterator["tuple[_Step, str, Cut | None]"]:
+    def _query(
+        self, step: _Step, relation: Document, owned_by: str
+    ) -> Iterator[tuple["_Step | _End", str, Cut | None]]:
         model, name = self._model, relation["name"]
         copied = relation["kind"] == "m"
         checked = step.runs if relation["invoker"] and not copied else relation["owner"]
@@ -246,6 +250,8 @@ class _Search:
                 yield step.to(target, runs, checked, verbs - limited, certainty), label, cut
             if limited and not relation["barrier"]:
                 yield step.to(target, runs, checked, limited, "guarded"), label, cut
+        if not bodies.is_readable(relation["text"]):
+            yield from self._undecided(relation, checked, label, cut)
         for function in self._called(relation["text"], runs, any_schema=True):
             if copied:
                 yield step.to(function, runs, runs, frozenset(), "certain"), label, cut
@@ -286,15 +292,19 @@ class _Search:
             yield from self._undecided(function, runs, label, cut)
 
     def _undecided(
-        self, function: Document, runs: int, label: str, cut: Cut | None
+        self, document: Document, runs: int, label: str, cut: Cut | None
     ) -> Iterator[tuple["_End", str, Cut | None]]:
-        """What a function does that no text says."""
-        statistics = any(mention.name in _STATISTICS for mention in _mentions(function["text"], function))
-        if statistics or bodies.is_dynamic(function["text"]):
-            does = "which reads statistics of their values" if statistics else "which runs SQL that it puts together"
-            for relation in self._model.relations.values():
-                if relation["name"] in self._tables and (verbs := self._model.foreign(runs, relation)):
-                    yield (relation["name"], verbs, "undecided"), f"{label}, {does}", cut
+        """What a function, a view or a rule does that no text says."""
+        does = ""
+        if any(mention.name in _STATISTICS for mention in bodies.mentions(document["text"])):
+            does = "which reads statistics of their values"
+        elif not bodies.is_readable(document["text"]):
+            does = "whose text cannot be read"
+        elif bodies.is_dynamic(document["text"]):
+            does = "which runs SQL that it puts together"
+        for relation in self._model.relations.values() if does else ():
+            if relation["name"] in self._tables and (verbs := self._model.foreign(runs, relation)):
+                yield (relation["name"], verbs, "undecided"), f"{label}, {does}", cut
 
     def _past_policies(self, function: Document, label: str, actor: int) -> Iterator[tuple["_End", str, Cut]]:
         """How a function with the caller's rights gets past the policies: it sets who is calling, or precedes them."""
@@ -326,7 +336,8 @@ class _Search:
             r"\bas \"?(user_id|id)\b", str(relation["text"]), re.IGNORECASE
         )
         limits = relation["protected"] or relation["kind"] in "vm"
-        return mention.own and limits and not renames and self._model.stand(actor, mention.asks)
+        passes = mention.limit.passes != "any" and self._model.stand(actor, mention.limit.asks)
+        return passes and limits and not renames
 
     def ancestors(self) -> Iterator[Finding]:
         """The tables through which rows of the protected ones are read, once there is a right on them."""
@@ -342,7 +353,7 @@ class _Search:
         """The relations that a text mentions."""
         path = ((function or {}).get("settings") or {}).get("search_path")
         searched = [each.strip(' "') for each in path.split(",")] if path is not None else None
-        for mention in _mentions(text, function):
+        for mention in bodies.mentions(text):
             found = self._model.named("table", mention.schema, mention.name)
             if not mention.schema and qualified:
                 found = []
@@ -367,10 +378,6 @@ class _Search:
         if self._model.is_exempt(role, relation):
             return f"{name}, whose row level security does not apply to {self._model.roles[role]['name']}"
         return f"{name}, whose policies or rights let it through"
-
-
-def _mentions(text: str, function: Document | None) -> tuple[bodies.Mention, ...]:
-    return bodies.mentions(text, tuple((function or {}).get("parameters") or ()))
 
 
 _End = tuple[str, frozenset[str], Certainty]

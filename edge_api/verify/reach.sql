@@ -185,12 +185,12 @@ select
             -- what runs in an aggregate runs without a right to execute it
             when p.prokind = 'a'
                 then (
-                    select string_agg(f.value || '()', ' ')
+                    select 'select ' || string_agg(f.value || '()', ', ')
                     from pg_aggregate as a
                     cross join jsonb_each_text(to_jsonb(a)) as f
                     where a.aggfnoid = p.oid and f.key ~ 'fn$' and f.value != '-'
                 )
-            else coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) || case l.lanname when 'internal' then '()' else '' end
+            else pg_get_functiondef(p.oid)
         end, 'returns', p.prorettype::regtype, 'set', p.proretset,
         'users', (
             select jsonb_agg(distinct a.grantee::bigint)
@@ -200,11 +200,7 @@ select
             select jsonb_object_agg(split_part(c.setting, '=', 1), substr(c.setting, strpos(c.setting, '=') + 1))
             from unnest(p.proconfig) as c (setting)
         ),
-        'parameters', (
-            select jsonb_agg(a.name)
-            from unnest(p.proargnames, p.proargmodes) as a (name, mode)
-            where coalesce(a.mode, 'i') in ('i', 'b', 'v')
-        ), 'extension', exists (
+        'extension', exists (
             select from pg_depend as d
             where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
         ), 'leakproof', p.proleakproof, 'operators', o.names,
