@@ -1,19 +1,16 @@
 """What the migrations create: expected.json, which `make types` reads from a database that has them."""
 
 import json
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import NamedTuple
 
 from edge_api.migrations import Migration, packaged
 from edge_api.verify.drift import Object, Objects, Scope
+from edge_api.verify.findings import Finding
 
-_DOCUMENT: Final = files(__package__).joinpath("expected.json")
 
-
-@dataclass(frozen=True)
-class Expected:
-    """What the migrations create."""
+class Expected(NamedTuple):
+    """What a database that has the migrations has, whatever its version of PostgreSQL."""
 
     scope: Scope
     objects: Objects
@@ -21,11 +18,10 @@ class Expected:
 
 
 def expected() -> Expected:
-    """What a database that has the migrations has, whatever its version of PostgreSQL.
-
-    Raises:
-        MigrationsError: the package has no migrations.
-    """
-    document = json.loads(_DOCUMENT.read_text("utf-8"))
-    objects = (Object(**{**each, "rights": [tuple(right) for right in each["rights"]]}) for each in document["objects"])
-    return Expected(document["scope"], {each.subject: each for each in objects}, packaged())
+    """Raises MigrationsError if the package has no migrations."""
+    document = json.loads(files(__package__).joinpath("expected.json").read_text("utf-8"))
+    for each in document["objects"]:
+        findings = each["findings"].items()
+        each["findings"] = {of: Finding(**{**finding, "fix": tuple(finding["fix"])}) for of, finding in findings}
+    objects = {each["subject"]: Object(**each) for each in document["objects"]}
+    return Expected(document["scope"], objects, packaged())
