@@ -7,7 +7,7 @@ paths to the rows of the protected tables, `surroundings` looks at what both res
 import psycopg
 
 from edge_api.verify import drift, model, reach, surroundings
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import LEVELS, Finding, fix_script
 
 __all__ = ["Expected", "Finding", "fix_script", "verify"]

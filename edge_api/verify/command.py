@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from edge_api.migrations import Migration, MigrationsError
-from edge_api.verify import Finding, drift, expected, fix_script, verify
+from edge_api.verify import Expected, Finding, drift, fix_script, verify
 from edge_api.verify.findings import LEVELS, Level, printable
 from edge_api.verify.report import FORMATS, count
 
@@ -47,8 +47,8 @@ def _address() -> str:
             "DATABASE_URL is no address such as postgresql://user@host:5432/postgres; in a password, escape @ as %40 "
             "and / as %2F, or leave it to PGPASSWORD"
         )
-    known = [each for each in query.split("&") if each and each.partition("=")[0] not in _OTHERS]
-    return f"{address}?{'&'.join(known)}"
+    known = "&".join(each for each in query.split("&") if each.partition("=")[0] not in _OTHERS)
+    return f"{address}?{known}" if known else address
 
 
 def _verify() -> tuple[list[Finding], tuple[Migration, ...]]:
@@ -67,8 +67,8 @@ def _verify() -> tuple[list[Finding], tuple[Migration, ...]]:
             raise _CannotVerifyError("there is no role authenticated: this is not a Supabase project's database")
         if drift.recorded(connection) is None:
             _say("this role may not read supabase_migrations.schema_migrations: which were applied is not compared")
-        state = expected.expected()
-        return verify(connection, state), state.migrations
+        expected = Expected.load()
+        return verify(connection, expected), expected.migrations
 
 
 def run(output_format: str, fail_on: Level, *, fix_sql: bool) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.rows import class_row
 
-from edge_api.migrations import Migration
+from edge_api.migrations import Migration, packaged
 from edge_api.verify.conditions import conjuncts, limit_of
 from edge_api.verify.findings import Finding, Level
 
@@ -44,7 +44,23 @@ class Object:
 
 Objects = dict[str, Object]
 Scope = dict[str, list[str]]
-SCOPE: Final = ("schemas", "relations", "functions")
+
+
+class Expected(NamedTuple):
+    """What a database that has the migrations has, whatever its version of PostgreSQL."""
+
+    scope: Scope
+    objects: Objects
+    migrations: tuple[Migration, ...]
+
+    @classmethod
+    def load(cls) -> "Expected":
+        """What `make types` read from such a database. Raises MigrationsError if the package has no migrations."""
+        document = json.loads(files(__package__).joinpath("expected.json").read_text("utf-8"))
+        for each in document["objects"]:
+            findings = each["findings"].items()
+            each["findings"] = {of: Finding(**{**finding, "fix": tuple(finding["fix"])}) for of, finding in findings}
+        return cls(document["scope"], {each["subject"]: Object(**each) for each in document["objects"]}, packaged())
 
 
 @contextmanager
@@ -95,8 +111,8 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
             finding = replace(finding, fix=item.findings["missing"].fix)
         if item.kind == "policy" and aspect == "definition":
             finding = _policy_changed(item, now, finding)
-        elif item.kind == "column" and now.added == "error" != item.added:  # requests leave it out
-            finding = replace(finding, level="error")
+        elif aspect == "default" and now.added == "error" != item.added:  # users' requests leave it out
+            finding = _grave(finding)
         yield replace(finding, message=finding.message.replace("{actual}", _difference(before, after)))
 
 
@@ -114,23 +130,28 @@ def _policy_changed(item: Object, now: Object, finding: Finding) -> Finding:
     if _demands(before) < _demands(after):
         return replace(finding, level="info", message="is tighter: {actual}", advice=_MEANT, fix=())
     serves = now.needed and after["cmd"] in {before["cmd"], "ALL"}
-    fails = (item.needed and not serves) or "nothing" in _passes(after)
-    return replace(finding, level="error" if fails else "warning")
+    return _grave(finding) if (item.needed and not serves) or "nothing" in _passes(after) else finding
+
+
+def _grave(finding: Finding) -> Finding:
+    return replace(finding, level="error", message=f"{finding.message}: users' requests fail")
 
 
 def _added(item: Object, level: Level) -> Finding:
-    message = f"was added: {_difference(None, item.aspects.get('definition', item.kind))}"
-    fix: tuple[str, ...] = ()
-    advice = "decide whether it may stay: users' requests can fail for it, reach it, or be seen by it"
+    definition: Any = item.aspects.get("definition")
+    message = f"was added: {_difference(None, definition)}" if definition else "was added"
+    finding = Finding("drift", level, item.subject, message, "", (f"drop {item.subject}",))
     if item.kind == "policy":
-        policy = item.aspects["definition"]
-        passes, permissive = _passes(policy), policy["permissive"] == "PERMISSIVE"
-        if permissive or "nothing" in passes:
-            level = "error" if not permissive else "warning" if passes & {"any", "asked"} else "info"
-            advice, fix = "", (f"drop {item.subject}",)
-        else:
-            message = f"is tighter: {message}"
-    return Finding("drift", level, item.subject, message, advice, fix)
+        passes = _passes(definition)
+        if definition["permissive"] == "PERMISSIVE":
+            return replace(finding, level="warning") if passes & {"any", "asked"} else finding
+        if "nothing" in passes:
+            return _grave(finding)
+        return replace(finding, message=f"is tighter: {message}", advice=_MEANT, fix=())
+    if item.kind == "rule":
+        return finding
+    advice = f"{_MEANT}: users' requests can fail for it, be seen by it, or reach it instead"
+    return replace(finding, advice=advice, fix=())
 
 
 def _passes(policy: dict[str, Any]) -> set[str]:
@@ -176,10 +197,7 @@ def recorded(connection: psycopg.Connection) -> set[str] | None:
 
 def unrecorded(known: set[str] | None, migrations: Sequence[Migration]) -> Iterator[Finding]:
     """The migrations that are not recorded; the version of one that is named may be the project's own."""
-    advice = (
-        "decide by the other findings: if there are none, record it: `supabase migration repair --status applied` and "
-        "its version in your project; else copy it with `edge-api migrations copy`, and push it"
-    )
+    advice = "decide by the other findings: without one, `supabase migration repair` records it; else copy and push it"
     for migration in migrations:
         if known is not None and known.isdisjoint({migration.name, migration.version}):
             yield Finding("drift", "warning", f"migration {migration.name}", "is not recorded as applied", advice, ())

@@ -1,7 +1,7 @@
 """Findings as text for people, as JSON for programs, and as SARIF for code scanning."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -71,8 +71,4 @@ def sarif(findings: Sequence[Finding], migrations: Sequence[Migration]) -> str:
     return json.dumps({**_SARIF, "runs": [{"tool": tool, "results": results}]}, indent=2)
 
 
-FORMATS: Final[dict[str, Callable[[Sequence[Finding], Sequence[Migration]], str]]] = {
-    "text": text,
-    "json": as_json,
-    "sarif": sarif,
-}
+FORMATS: Final = {"text": text, "json": as_json, "sarif": sarif}

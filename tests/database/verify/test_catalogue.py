@@ -7,8 +7,7 @@ import psycopg
 import pytest
 
 from edge_api.local.postgres import postgres_version
-from edge_api.verify import verify
-from edge_api.verify.expected import Expected
+from edge_api.verify import Expected, verify
 from edge_api.verify.findings import fix_script
 from tests.database.verify.gap import Effect
 from tests.database.verify.gaps import KINDS

@@ -7,8 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from edge_api.verify import verify
-from edge_api.verify.expected import Expected
+from edge_api.verify import Expected, verify
 from edge_api.verify.findings import Finding, fix_script
 from tests.database.project import Project
 from tests.database.verify.gap import Effect, Gap, contested, locked_out, own, reached, tighter, weaker

@@ -10,8 +10,7 @@ import pytest
 
 from edge_api.local.postgres import SUPERUSER, Cluster
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify import verify
-from edge_api.verify.expected import Expected
+from edge_api.verify import Expected, verify
 from edge_api.verify.findings import fix_script
 from tests.database.project import Project
 from tests.database.verify.gap import Gap, contested, locked_out, own, weaker
