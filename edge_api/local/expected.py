@@ -1,7 +1,7 @@
 """What `edge-api verify` compares with: what the migrations create, and the statements that restore it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -82,7 +82,7 @@ _ASPECTS: Final[dict[str, tuple[Level, str, list[str]]]] = {
     ),
     "type": (
         "warning",
-        f"is of type {{actual}}, not {{type}}: {_FAILS} if that is another one",
+        "is of type {actual}, not {type}: functions that return it can fail",
         ["alter {parent} alter column {bare} type {type}"],
     ),
     "not null": (
@@ -112,7 +112,16 @@ _ASPECTS: Final[dict[str, tuple[Level, str, list[str]]]] = {
     "options": ("warning", "decides who is calling, and has options of its own: {actual}", []),
     "identity": ("error", "is not Supabase's own: it decides who is calling", []),
 }
-# What Supabase creates is not compared with all that it has. What lacks something that is needed gets all of this.
+_IDENTITY: Final = [
+    "{definition}",
+    "grant execute on {subject} to public",
+    # Auth could not replace a function of somebody else's
+    """do $$declare auth regrole; begin
+for auth in select relowner from pg_catalog.pg_class where oid = pg_catalog.to_regclass('auth.users') loop
+    execute pg_catalog.format('alter {subject} owner to %s', auth);
+end loop; end$$""",
+]
+# Of what Supabase creates, only what the API needs is compared; what lacks some of that gets all of this.
 _OF_SUPABASE: Final = {
     "schema public": [
         "create schema if not exists public",
@@ -125,15 +134,8 @@ _OF_SUPABASE: Final = {
         "create schema if not exists auth",
         "grant usage on schema auth to anon, authenticated, service_role",
     ],
-    "function": [
-        "{definition}",
-        "grant execute on {subject} to public",
-        # Auth could not replace a function of somebody else's
-        """do $$declare auth regrole; begin
-for auth in select relowner from pg_catalog.pg_class where oid = pg_catalog.to_regclass('auth.users') loop
-    execute pg_catalog.format('alter {subject} owner to %s', auth);
-end loop; end$$""",
-    ],
+    "function auth.uid()": _IDENTITY,
+    "function auth.jwt()": _IDENTITY,
 }
 
 
@@ -155,58 +157,51 @@ def expected_state(cluster: Cluster, database: str) -> str:
 
 
 def _with_findings(connection: psycopg.Connection, item: Object) -> Object:
+    """What to report of it if it is missing, if an aspect has another value, and if rights differ."""
+    values = _values(connection, item)
+
+    def filled(templates: Iterable[str]) -> tuple[str, ...]:
+        return tuple(template.format_map(values) for template in templates)
+
+    def finding(level: Level, message: str, fix: tuple[str, ...]) -> Finding:
+        guarded = item.kind in {"column", "constraint"} and level != "info"
+        return Finding("drift", level, item.subject, message.format_map(values), _IN_THE_WAY if guarded else "", fix)
+
+    fixes = {aspect: filled(_ASPECTS[aspect][2]) for aspect in item.aspects}
+    if item.kind in {"schema", "table", "function"} and "owner" in item.aspects:
+        fixes["rights"] = (*filled(_ASPECTS["rights"][2]), *_grants(item))
+    if item.kind == "function" and "owner" in item.aspects:
+        fixes["definition"] = filled(["{definition}"])
+    creation = filled(_OF_SUPABASE.get(item.subject) or _CREATION[item.kind])
+    creation += tuple(statement for aspect in _LACKED for statement in fixes.get(aspect, ()))
+    missing: tuple[Level, str] = ("error", f"is missing: {_FAILS}") if item.needed else ("warning", "is missing")
+    findings = {"missing": finding(*missing, creation)}
+    for aspect, fix in fixes.items():
+        level, message, _ = _ASPECTS[aspect]
+        if (item.kind == "constraint" and item.needed) or values.get(aspect) == "auth.uid()":
+            level, message = "error", f"{message}: {_FAILS}"
+        findings[aspect] = finding(level, message, fix)
+    return replace(item, findings=findings)
+
+
+def _values(connection: psycopg.Connection, item: Object) -> dict[str, Any]:
+    """What stands in the templates."""
     name, whole = (subject.partition(" ")[2] for subject in (item.subject, item.parent))
-    values = item.aspects | {
-        "subject": item.subject,
-        "name": name,
-        "parent": item.parent,
-        "schema": whole.partition(".")[0],
-        "bare": name.removeprefix(f"{whole}.").removesuffix(f" on {whole}"),
-        "actual": "{actual}",
-    }
+    values = item.aspects | {"subject": item.subject, "name": name, "parent": item.parent, "actual": "{actual}"}
+    values["schema"] = whole.partition(".")[0]
+    values["bare"] = name.removeprefix(f"{whole}.").removesuffix(f" on {whole}")
     if item.kind == "function":
         query = "select rtrim(pg_get_functiondef(%s::regprocedure), e'\\n')"
         (values["definition"],) = connection.execute(query, [name]).fetchone() or [""]
     elif item.kind == "policy":
         values["definition"] = _policy(name, item.aspects["definition"])
     elif item.kind == "column":
-        given = item.aspects["default"] != "nothing"
-        values["with_default"] = f" default {item.aspects['default']}" if given else ""
-        values["set_default"] = f"set default {item.aspects['default']}" if given else "drop default"
-
-    def filled(templates: Iterable[str]) -> tuple[str, ...]:
-        return tuple(template.format_map(values) for template in templates)
-
-    fixes = {aspect: filled(_ASPECTS[aspect][2]) for aspect in item.aspects}
-    if not item.parent and "owner" not in item.aspects:
-        creation = filled(_OF_SUPABASE.get(item.subject) or _OF_SUPABASE["function"])
-    else:
-        if not item.parent:
-            roles = dict.fromkeys(role for role, _ in item.rights)
-            held = {role: ", ".join(right for each, right in item.rights if each == role) for role in roles}
-            grants = (f"grant {rights} on {item.subject} to {role}" for role, rights in held.items())
-            fixes["rights"] = (*filled(_ASPECTS["rights"][2]), *grants)
-        lacked = (statement for aspect in _LACKED for statement in fixes.get(aspect, ()))
-        creation = (*filled(_CREATION[item.kind]), *lacked)
-    if item.kind == "function" and fixes.get("rights"):
-        fixes["definition"] = filled(["{definition}"])
-
-    def finding(level: Level, message: str, fix: tuple[str, ...]) -> Finding:
-        guarded = item.kind in {"column", "constraint"} and level != "info"
-        return Finding("drift", level, item.subject, message, _IN_THE_WAY if guarded else "", fix)
-
-    missing = (
-        finding("error", f"is missing: {_FAILS}", creation)
-        if item.needed
-        else finding("warning", "is missing", creation)
-    )
-    findings = {"missing": missing}
-    for aspect, fix in fixes.items():
-        level, message, _ = _ASPECTS[aspect]
-        if (item.kind == "constraint" and item.needed) or values.get(aspect) == "auth.uid()":
-            level, message = "error", f"{message}: {_FAILS}"
-        findings[aspect] = finding(level, message.format_map(values), fix)
-    return replace(item, findings=findings)
+        default = "" if item.aspects["default"] == "nothing" else f"default {item.aspects['default']}"
+        values |= {
+            "with_default": f" {default}".rstrip(),
+            "set_default": f"set {default}" if default else "drop default",
+        }
+    return values
 
 
 def _policy(name: str, policy: dict[str, Any]) -> str:
@@ -214,3 +209,8 @@ def _policy(name: str, policy: dict[str, Any]) -> str:
     check = f" with check ({policy['with_check']})" if policy["with_check"] else ""
     kind = f"as {policy['permissive']} for {policy['cmd']}".lower()
     return f"create policy {name} {kind} to {', '.join(policy['roles'])}{using}{check}"
+
+
+def _grants(item: Object) -> Iterator[str]:
+    for role in dict.fromkeys(role for role, _ in item.rights):
+        yield f"grant {', '.join(right for each, right in item.rights if each == role)} on {item.subject} to {role}"

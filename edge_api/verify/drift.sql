@@ -84,23 +84,21 @@ objects (catalog, oid, subid, whole, owner, acl, needed, added, aspects) as (
     left join pg_index as i on c.conindid = i.indexrelid and c.conrelid = i.indrelid
     where c.contype in ('p', 'u', 'f', 'c', 'x')
     union all
-    select 'pg_class'::regclass, i.indexrelid, 0, r.oid, null, null, false, case when i.indisunique then 'warning' end,
-        jsonb_build_object('definition', pg_get_indexdef(i.indexrelid))
-    from pg_index as i
-    inner join relations as r on i.indrelid = r.oid
-    where not exists (select from pg_constraint as c where c.conindid = i.indexrelid and c.conrelid = r.oid)
+    select 'pg_class'::regclass, indexrelid, 0, indrelid, null, null, false, case when indisunique then 'warning' end,
+        jsonb_build_object('definition', pg_get_indexdef(indexrelid))
+    from pg_index
+    where indrelid in (select r.oid from relations as r)
+        and not exists (select from pg_constraint where conindid = indexrelid and conrelid = indrelid)
     union all
-    select 'pg_trigger'::regclass, t.oid, 0, r.oid, null, null, false, 'warning', jsonb_build_object(
-        'definition', pg_get_triggerdef(t.oid)
-        || case t.tgenabled when 'O' then '' when 'D' then ', disabled' else ', not enabled as usual' end
+    select 'pg_trigger'::regclass, oid, 0, tgrelid, null, null, false, 'warning', jsonb_build_object(
+        'definition', pg_get_triggerdef(oid)
+        || case tgenabled when 'O' then '' when 'D' then ', disabled' else ', not enabled as usual' end
     )
-    from pg_trigger as t
-    inner join relations as r on t.tgrelid = r.oid and not t.tgisinternal
+    from pg_trigger where tgrelid in (select r.oid from relations as r) and not tgisinternal
     union all
-    select 'pg_rewrite'::regclass, w.oid, 0, r.oid, null, null, false, 'warning',
-        jsonb_build_object('definition', pg_get_ruledef(w.oid))
-    from pg_rewrite as w
-    inner join relations as r on w.ev_class = r.oid and w.rulename != '_RETURN'
+    select 'pg_rewrite'::regclass, oid, 0, ev_class, null, null, false, 'warning',
+        jsonb_build_object('definition', pg_get_ruledef(oid))
+    from pg_rewrite where ev_class in (select r.oid from relations as r) and rulename != '_RETURN'
     union all
     select 'pg_policy'::regclass, p.oid, 0, r.oid, null, null,
         p.polpermissive and v.roles && array['public', 'authenticated']::name[], 'info',
