@@ -82,7 +82,7 @@ _ASPECTS: Final[dict[str, tuple[Level, str, list[str]]]] = {
     ),
     "type": (
         "warning",
-        "is of type {actual}, not {type}: functions that return it can fail",
+        "is of type {actual}, not {type}",
         ["alter {parent} alter column {bare} type {type}"],
     ),
     "not null": (

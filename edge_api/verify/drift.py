@@ -109,9 +109,11 @@ def _changed(item: Object, now: Object) -> Iterator[Finding]:
         finding = item.findings[aspect]
         if not finding.fix:  # it takes creating the object again
             finding = replace(finding, fix=item.findings["missing"].fix)
+        must_be_given = aspect == "default" and now.added == "error" != item.added
+        has_another_type = aspect == "type" and not str(after).startswith(before)  # else precision or collation
         if item.kind == "policy" and aspect == "definition":
             finding = _policy_changed(item, now, finding)
-        elif aspect == "default" and now.added == "error" != item.added:  # users' requests leave it out
+        elif must_be_given or has_another_type:
             finding = _grave(finding)
         yield replace(finding, message=finding.message.replace("{actual}", _difference(before, after)))
 
