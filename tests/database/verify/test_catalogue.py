@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from edge_api.local.postgres import postgres_version
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import fix_script
 from edge_api.verify.questions import verify
 from tests.database.verify.gap import Effect
