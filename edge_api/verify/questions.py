@@ -20,7 +20,7 @@ def verify(connection: psycopg.Connection, expected: Expected) -> list[Finding]:
         own = [
             statement
             for finding in (*around, *drifted)
-            if finding.subject.startswith("role ") or any(table in finding.subject for table in tables)
+            if finding.subject.startswith("role ") or any(table in finding.subject for table in (*tables, "auth.users"))
             for statement in finding.fix
         ]
         reached = reach.findings(model.read(connection), tables, own)

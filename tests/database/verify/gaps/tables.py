@@ -203,13 +203,13 @@ GAPS: Final[dict[str, Gap]] = {
         "create table public.orders (account_id uuid references public.user_accounts (id)); "
         "alter table public.orders enable row level security",
         only_person=True,
-        levels="warning info",
+        levels="warning info none",
     ),
     "a foreign key that restricts": weaker(
         "create table public.orders (account_id uuid references public.user_accounts (id) on delete restrict); "
         "alter table public.orders enable row level security",
         only_person=True,
-        levels="warning info",
+        levels="warning info none",
     ),
     "a foreign key that forgets": weaker(
         "create table public.orders (account_id uuid references public.user_accounts (id) on delete set null); "
