@@ -1,5 +1,6 @@
 """What a database's roles may do with its relations and functions, and what runs when they do it."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,12 @@ from edge_api.verify.conditions import limit_of
 _QUERY: Final = files(__package__).joinpath("reach.sql").read_bytes()
 WRITES: Final = frozenset({"insert", "update", "delete", "truncate"})
 VERBS: Final = WRITES | {"select"}
+# What leads to a table that is not named: SQL that is put together, another user, another language, statistics
+_NAMELESS: Final = re.compile(
+    r"execute|set_config|\bset\s+(?:local\s+|session\s+)?\"?(?:role|session|request)|\blanguage (?!(?:sql|plpgsql)\b)"
+    r"|\bdo\b|_to_xml|dblink|ts_stat|ts_rewrite|crosstab|connectby|pg_stat|\bu&",
+    re.IGNORECASE,
+)
 _COMMANDS: Final = {"select": "r", "insert": "a", "update": "w", "delete": "d"}
 
 
@@ -136,6 +143,21 @@ class Model:
         found = self._by_name.get((kind, name.strip('"')), [])
         return [each for each in found if schema.strip('"') in {"", each.schema}]
 
+    def forget_what_leads_nowhere(self) -> None:
+        """Leave out the code of what names neither a protected table nor what leads to one: it need not be parsed."""
+        leading = {oid for oid, codes in self.codes.items() if any(_NAMELESS.search(code.text) for code in codes)}
+        named = [each for each in self.objects.values() if each.is_protected or each.copy or each.oid in leading]
+        while named:
+            names = (re.escape(name.replace('"', '""')) for each in named for name in each.names)
+            words = (rf"\b{name}\b" if name.isidentifier() else name for name in names)
+            pattern = re.compile("|".join(words), re.IGNORECASE)
+            rest = ((oid, codes) for oid, codes in self.codes.items() if oid not in leading)
+            found = {oid for oid, codes in rest if any(pattern.search(code.text) for code in codes)}
+            leading |= found
+            named = [self.objects[oid] for oid in found]
+        for oid in self.codes.keys() - leading:
+            del self.codes[oid]
+
     def foreign(self, role: int, relation: Object) -> frozenset[str]:
         """What a role may do with the rows of others in a relation."""
         verbs = relation.verbs(role)
@@ -169,4 +191,5 @@ def read(connection: psycopg.Connection) -> Model:
                 model.add(Object(**given, policies=policies))
             case _:
                 model.codes[document["object"]].append(Code(**document | {"verbs": frozenset(document["verbs"])}))
+    model.forget_what_leads_nowhere()
     return model
