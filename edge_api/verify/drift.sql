@@ -110,7 +110,17 @@ objects (catalog, oid, subid, whole, owner, acl, needed, added, aspects) as (
     union all
     select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)),
         has_function_privilege('authenticated', p.oid, 'execute'),
-        case when s.names -> 'schemas' ? n.nspname then 'info' else 'warning' end, jsonb_build_object(
+        case
+            when s.names -> 'schemas' ? n.nspname then 'info'
+            -- PostgREST takes all functions of a name that have the given arguments for the one that is meant
+            when exists (
+                select from pg_proc as o
+                where o.oid != p.oid and o.pronamespace = p.pronamespace and o.proname = p.proname
+                    and coalesce(o.proargnames[:o.pronargs], '{}') <@ coalesce(p.proargnames[:p.pronargs], '{}')
+                    and p.pronargs - p.pronargdefaults <= o.pronargs
+            ) then 'error'
+            else 'warning'
+        end, jsonb_build_object(
             'signature', format('(%s) returns %s', pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)),
             -- what its calls are thought to cost is the project's own
             'definition', case when p.prokind != 'a' then

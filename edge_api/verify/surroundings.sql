@@ -169,6 +169,12 @@ where g.oid < 16384 -- predefined
     or exists (select from pg_policy as p inner join protected as t on p.polrelid = t.oid where g.oid = any(p.polroles))
 group by m.rolname, r.rolname, a.grantor
 union all
+select 'error', 'role authenticator', format('is no member of %s: requests fail', o.name),
+    '', array[format('grant %I to authenticator', o.name)]
+from open_roles as o
+inner join pg_roles as r on r.rolname = 'authenticator' and not pg_has_role(r.oid, o.oid, 'member')
+where o.oid != 0
+union all
 select level, target, format('is set to %s = %s: %s', name, value, message), '', array[format('alter %s reset %s', target, name)]
 from bad_settings
 union all
