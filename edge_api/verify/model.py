@@ -17,8 +17,7 @@ VERBS: Final = WRITES | {"select"}
 # What leads to a table that is not named: SQL that is put together, another user, another language, statistics
 _NAMELESS: Final = re.compile(
     r"execute|set_config|\bset\s+(?:local\s+|session\s+)?\"?(?:role|session|request)|\blanguage (?!(?:sql|plpgsql)\b)"
-    r"|\bdo\b|_to_xml|dblink|ts_stat|ts_rewrite|crosstab|connectby|pg_stat|\bu&",
-    re.IGNORECASE,
+    r"|\bdo\b|_to_xml|dblink|ts_stat|ts_rewrite|crosstab|connectby|pg_stat|\bu&"
 )
 _COMMANDS: Final = {"select": "r", "insert": "a", "update": "w", "delete": "d"}
 
@@ -145,17 +144,18 @@ class Model:
 
     def forget_what_leads_nowhere(self) -> None:
         """Leave out the code of what names neither a protected table nor what leads to one: it need not be parsed."""
-        leading = {oid for oid, codes in self.codes.items() if any(_NAMELESS.search(code.text) for code in codes)}
+        texts = {oid: "\n".join(code.text for code in codes).lower() for oid, codes in self.codes.items()}
+        words = {oid: frozenset(re.findall(r"\w+", text)) for oid, text in texts.items()}
+        leading = {oid for oid, text in texts.items() if _NAMELESS.search(text)}
         named = [each for each in self.objects.values() if each.is_protected or each.copy or each.oid in leading]
         while named:
-            names = (re.escape(name.replace('"', '""')) for each in named for name in each.names)
-            words = (rf"\b{name}\b" if name.isidentifier() else name for name in names)
-            pattern = re.compile("|".join(words), re.IGNORECASE)
-            rest = ((oid, codes) for oid, codes in self.codes.items() if oid not in leading)
-            found = {oid for oid, codes in rest if any(pattern.search(code.text) for code in codes)}
+            names = {name.lower().replace('"', '""') for each in named for name in each.names}
+            others = {name for name in names if not name.isidentifier()}  # operators, and what has to be quoted
+            rest = texts.keys() - leading
+            found = {oid for oid in rest if words[oid] & names or any(name in texts[oid] for name in others)}
             leading |= found
             named = [self.objects[oid] for oid in found]
-        for oid in self.codes.keys() - leading:
+        for oid in texts.keys() - leading:
             del self.codes[oid]
 
     def foreign(self, role: int, relation: Object) -> frozenset[str]:
