@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
-from edge_api.verify.conditions import ANY, OWNERS, VERBS, Column, Known, Limit, Scope, loosest, selected
+from edge_api.verify.conditions import OWNERS, VERBS, Column, Known, Passes, Scope, loosest, selected
 from edge_api.verify.expressions import facts
 from edge_api.verify.syntax import Text, Tree, nodes, parts, replaced
 
@@ -13,14 +13,14 @@ _FOUND: Final[Tree] = {"ColumnRef": {"fields": ["found"]}}
 _QUERIES: Final = frozenset({"PLpgSQL_stmt_perform", "PLpgSQL_stmt_execsql"})
 _NO_ROW: Final[Sequence[Tree]] = (None, {"A_Const": None}, {"A_Const": False})
 
-Step = tuple[list[Tree], Known, Limit]
+Step = tuple[list[Tree], Known, Passes]
 """The statements of SQL that are run, what is known of variables, and who gets there."""
 
 
 def steps(text: Text) -> Iterator[Step]:
     """What a text runs."""
     function = _Function(text)
-    of_sql = [([*parts(text.statements)], function.own, ANY)]
+    of_sql: list[Step] = [([*parts(text.statements)], function.own, "any")]
     yield from function.walk(text.statements, []) if text.variables else of_sql
 
 
@@ -47,7 +47,7 @@ def _given(kind: str, fields: Tree, variables: Sequence[str]) -> list[str]:
 
 class _Function:
     def __init__(self, text: Text) -> None:
-        self.own: dict[Column, Limit] = {("", name): ANY for name in text.parameters if name not in OWNERS}
+        self.own: dict[Column, Passes] = {("", name): "any" for name in text.parameters if name not in OWNERS}
         """What is known of parameters, and of variables that are given a value once."""
         self._text = text
         self._times = given(text)
@@ -93,7 +93,7 @@ class _Function:
 
     def _learn(self, kind: str, fields: Tree, own: Sequence[Tree], known: Known) -> None:
         """Whose id a statement keeps in a variable, or whose row in its fields."""
-        found: dict[Column, Limit] = {}
+        found: dict[Column, Passes] = {}
         if kind == "PLpgSQL_stmt_assign":
             found["", self._text.variables[fields.get("varno", 0)]] = Scope("", {}, known).value(fields["expr"])
         elif own and own[0].keys() <= VERBS.keys():
@@ -106,7 +106,7 @@ class _Function:
                 found[names[0], column] = loosest([limit, found.get((names[0], column), limit)])
         for (of, name), limit in found.items():
             variable = of or name
-            if self._times[variable] == 1 and variable not in self._text.parameters and limit != ANY:
+            if self._times[variable] == 1 and variable not in self._text.parameters and limit != "any":
                 self.own[of, name] = limit
 
 

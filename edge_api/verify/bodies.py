@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 
 from edge_api.verify.blocks import given, steps
-from edge_api.verify.conditions import ANY, OWN, VERBS, Known, Limit, Scope, Source, loosest, scopes, strictest
+from edge_api.verify.conditions import VERBS, Known, Passes, Scope, Source, loosest, scopes, strictest
 from edge_api.verify.syntax import Tree, nodes, parts, read
 
 _WRITTEN: Final = frozenset({"insert", "update", "delete", "truncate"})
@@ -34,7 +34,7 @@ class Mention:
     schema: str
     name: str
     verbs: frozenset[str]
-    limit: Limit
+    limit: Passes
     """Which rows, by conditions beside it."""
 
 
@@ -49,7 +49,7 @@ def mentions(text: str) -> tuple[Mention, ...]:
     )
 
 
-def _statement(statement: Tree, known: Known, gate: Limit, outside: Sequence[Limit] = ()) -> Iterator[Mention]:
+def _statement(statement: Tree, known: Known, gate: Passes, outside: Sequence[Passes] = ()) -> Iterator[Mention]:
     """What a statement mentions, by what was checked before, and is known around it, also of its result's columns."""
     ((kind, fields),) = statement.items()
     if kind not in VERBS:
@@ -75,7 +75,7 @@ def _statement(statement: Tree, known: Known, gate: Limit, outside: Sequence[Lim
             yield from _statement(each, inside, gate)
 
 
-def _touched(kind: str, fields: Tree, gate: Limit) -> Iterator[Mention]:
+def _touched(kind: str, fields: Tree, gate: Passes) -> Iterator[Mention]:
     """The tables that a statement that is no query names."""
     for value in fields.values() if kind in _TOUCHES else ():
         for each in value if isinstance(value, list) else [value]:
@@ -87,7 +87,7 @@ def _touched(kind: str, fields: Tree, gate: Limit) -> Iterator[Mention]:
                     yield Mention(schema, name, _WRITTEN, gate)
 
 
-def _of_source(source: Source, scope: Scope, gate: Limit) -> Mention:
+def _of_source(source: Source, scope: Scope, gate: Passes) -> Mention:
     verbs, fields = VERBS[scope.kind if source is scope.target else "SelectStmt"], scope.fields
     limit = strictest([scope.of(source), gate])
     changed = fields.get("targetList", []) if "update" in verbs else []
@@ -105,19 +105,19 @@ def _of_source(source: Source, scope: Scope, gate: Limit) -> Mention:
     elif len(verbs) > 1:  # conditions of a branch of merge are not followed
         limit = gate
     for each in (target["ResTarget"] for target in changed):
-        if each["name"] == "user_id" and scope.value(each["val"]) != OWN:  # given away
+        if each["name"] == "user_id" and scope.value(each["val"]) != "own":  # given away
             limit = gate
     return Mention(source.schema, source.name, verbs, limit)
 
 
-def _inserted(scope: Scope, columns: list[str]) -> Limit:
+def _inserted(scope: Scope, columns: list[str]) -> Passes:
     """Whether a new row is the caller's: by the default of its owner, or by the value that it is given."""
     rows = scopes(scope.fields["selectStmt"], scope.inside()) if "selectStmt" in scope.fields else []
     if "user_id" not in columns:
-        return OWN if columns or not rows else ANY
+        return "own" if columns or not rows else "any"
     at = columns.index("user_id")
     return loosest(
-        strictest([row.gate, row.value(row.targets[at][1])]) if at < len(row.targets) else ANY for row in rows
+        strictest([row.gate, row.value(row.targets[at][1])]) if at < len(row.targets) else "any" for row in rows
     )
 
 

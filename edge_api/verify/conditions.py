@@ -8,7 +8,7 @@ from functools import cache
 from typing import Final, Literal
 
 from edge_api.verify import syntax
-from edge_api.verify.expressions import asks_who_is_calling, claim, defaulted, equalities, equality, facts
+from edge_api.verify.expressions import claim, defaulted, equalities, equality, facts
 from edge_api.verify.syntax import Tree
 
 Passes = Literal["nothing", "own", "asked", "any"]
@@ -23,7 +23,6 @@ _PROTECTED: Final = frozenset({"user_accounts", "users"})
 _APPOINTED: Final = re.compile(r"sub|email|app_metadata(\..+)?")
 # A text that is neither empty nor a boolean that is false.
 _CONSTANT: Final = re.compile(r"(?!(?:f|false|n|no|off|0)$)[\w @.+-]+")
-_ASKS: Final = re.compile(r"\bauth\.(uid|jwt|role|email)\b|\brequest\.jwt\b")
 _AGGREGATES: Final = frozenset({"count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_or", "bool_and"})
 VERBS: Final[Mapping[str, frozenset[str]]] = {
     "SelectStmt": frozenset({"select"}),
@@ -34,37 +33,22 @@ VERBS: Final[Mapping[str, frozenset[str]]] = {
 }
 """The queries, and what they do to their table."""
 
-Asked = tuple[str, str, str]
-"""What is asked: a table or a function, its schema and its name."""
 Column = tuple[str, str]
 """The name of a source or of a record, and of a column; nothing, and the name of a variable."""
 
 
-@dataclass(frozen=True)
-class Limit:
-    """Which rows are let through, and what is asked about others than the caller's."""
-
-    passes: Passes = "any"
-    asks: frozenset[Asked] = frozenset()
-
-
-Known = Mapping[Column, Limit]
+Known = Mapping[Column, Passes]
 """Whose id or row a column or a variable names. What is in it is no column of another source."""
-ANY: Final = Limit()
-OWN: Final = Limit("own")
-NOTHING: Final = Limit("nothing")
 
 
-def strictest(limits: Iterable[Limit]) -> Limit:
+def strictest(limits: Iterable[Passes]) -> Passes:
     """What is let through where all of them hold."""
-    return min(limits, key=lambda each: ORDER.index(each.passes), default=ANY)
+    return min(limits, key=ORDER.index, default="any")
 
 
-def loosest(limits: Iterable[Limit]) -> Limit:
+def loosest(limits: Iterable[Passes]) -> Passes:
     """What is let through where one of them holds."""
-    found = [NOTHING, *limits]
-    passes = max((limit.passes for limit in found), key=ORDER.index)
-    return ANY if passes == "any" else Limit(passes, frozenset[Asked]().union(*(limit.asks for limit in found)))
+    return max(limits, key=ORDER.index, default="nothing")
 
 
 @dataclass(frozen=True)
@@ -89,7 +73,7 @@ class Scope:
 
     def __init__(self, kind: str, fields: Tree, known: Known, member: Tree = None) -> None:
         self.kind, self.fields = kind, fields
-        self.gate = ANY
+        self.gate: Passes = "any"
         """Who gets rows at all, whatever the row."""
         items = [*fields.get("fromClause", ()), *fields.get("usingClause", ()), fields.get("sourceRelation")]
         read = [_sources(item) for item in items if item]
@@ -123,7 +107,7 @@ class Scope:
             for (alias, name), other in ((column, other) for column, other in pairs if column):
                 limit = self.value(other)
                 self.learn((alias, name), limit)
-                if (source := self.source(alias)) and name not in OWNERS and self.of(source) != ANY:
+                if (source := self.source(alias)) and name not in OWNERS and self.of(source) != "any":
                     self.learn(("", name), limit)  # what looks like a column may be a parameter
         self.gate = strictest([self.gate, *(self._gate(fact) for fact in simple)])
         for branches in ([self._branch([*simple, *each]) for each in fact["Or"]] for fact in found if "Or" in fact):
@@ -139,7 +123,7 @@ class Scope:
         branch._follow(found)
         return branch
 
-    def _tells(self, column: Column) -> Limit:
+    def _tells(self, column: Column) -> Passes:
         """Whose rows those are that a column is of, or whose it names."""
         source = self.source(column[0])
         return self.of(source) if source and source.is_table else strictest([self.gate, self.says(column)])
@@ -154,34 +138,34 @@ class Scope:
                     return True
                 case _, {"SubLink": {"subLinkType": "EXPR_SUBLINK"}}:  # without a row, it is null
                     return False
-            if side in present and self.value(side).passes == "own":
+            if side in present and self.value(side) == "own":
                 return True
         return False
 
-    def learn(self, column: Column, limit: Limit) -> None:
+    def learn(self, column: Column, limit: Passes) -> None:
         """Note what a condition tells of a column."""
-        if limit != ANY:
-            self.known[column] = strictest([self.known.get(column, ANY), limit])
+        if limit != "any":
+            self.known[column] = strictest([self.known.get(column, "any"), limit])
 
     def source(self, alias: str) -> Source | None:
         """A source, by its name in the query."""
         return next((each for each in self.sources if each.alias == alias), None)
 
-    def of(self, source: Source) -> Limit:
+    def of(self, source: Source) -> Passes:
         """What limits a source."""
         owners = () if source.renamed else OWNERS
-        return strictest([self.gate, *(self.known.get((source.alias, name), ANY) for name in owners)])
+        return strictest([self.gate, *(self.known.get((source.alias, name), "any") for name in owners)])
 
-    def says(self, column: Column) -> Limit:
+    def says(self, column: Column) -> Passes:
         """Whose id or row a column names."""
         alias, name = column
         source = self.source(alias)
         if source is None or not source.is_table:
-            return strictest(self.known.get(each, ANY) for each in (column, (alias, "")))
+            return strictest(self.known.get(each, "any") for each in (column, (alias, "")))
         if source.name in _PROTECTED:
-            return strictest(self.known.get((alias, each), ANY) for each in OWNERS if name in OWNERS)
+            return strictest(self.known.get((alias, each), "any") for each in OWNERS if name in OWNERS)
         linked = strictest(limit for (of, _), limit in self.known.items() if of == alias)
-        return loosest([linked, Limit("asked", frozenset({("table", source.schema, source.name)}))])
+        return loosest([linked, "asked"])
 
     def inside(self) -> Known:
         """What the queries inside may know."""
@@ -200,37 +184,37 @@ class Scope:
                 return (sources[0].alias if len(sources) == 1 else "", name)
         return None
 
-    def value(self, node: Tree) -> Limit:
+    def value(self, node: Tree) -> Passes:
         """Whose id or row a value is: the caller's, or that of whom a table or a function of the project's says."""
         match node:
             case _ if claim(node) == "sub":
-                return OWN
+                return "own"
             case {"SubLink": {"subselect": query}}:
-                return next((limit for _, limit in selected(query, self.inside())), ANY)
+                return next((limit for _, limit in selected(query, self.inside())), "any")
             case (
                 {"List": {"items": values}} | {"A_ArrayExpr": {"elements": values}} | {"CoalesceExpr": {"args": values}}
             ):
                 return loosest(self.value(each) for each in values)
             case {"FuncCall": {"funcname": ["accounts_private", "active_account_ids"]}}:
-                return OWN
+                return "own"
             case {"ColumnRef": _}:
-                return self.says(column) if (column := self.column(node)) else ANY
+                return self.says(column) if (column := self.column(node)) else "any"
         return _called(node)
 
-    def _gate(self, fact: Tree) -> Limit:
+    def _gate(self, fact: Tree) -> Passes:
         """Whether a condition holds for nobody, or for some callers whatever the row."""
         for side, other in equalities(fact):
             left, default = defaulted(side)
             match other:
                 case {"A_Const": str(text)} if default != other and _CONSTANT.fullmatch(text):
                     if claim(left) == "role" and text == "service_role":
-                        return NOTHING
-                    return Limit("asked") if _APPOINTED.fullmatch(claim(left) or "") else self._asked(left)
+                        return "nothing"
+                    return "asked" if _APPOINTED.fullmatch(claim(left) or "") else self._asked(left)
                 case {"SubLink": _} if claim(side) == "sub":
                     return self._asked(other, side)
-        return NOTHING if fact in _NEVER else self._asked(fact)
+        return "nothing" if fact in _NEVER else self._asked(fact)
 
-    def _asked(self, node: Tree, member: Tree = None) -> Limit:
+    def _asked(self, node: Tree, member: Tree = None) -> Passes:
         """What a function, or a query that has to have a row or a member, is asked about who is calling."""
         match node:
             case {"SubLink": {"subLinkType": kind, "subselect": query}} if member or kind != "ANY_SUBLINK":
@@ -241,7 +225,7 @@ class Scope:
         for scope in found:
             called = {target["FuncCall"]["funcname"][-1] for _, target in scope.targets if "FuncCall" in target}
             if kind == "EXISTS_SUBLINK" and called & _AGGREGATES and "groupClause" not in scope.fields:
-                return ANY  # a row is always there
+                return "any"  # a row is always there
             tables = [source for source in scope.sources if source.is_table and source.name not in _PROTECTED]
             gates.append(strictest([scope.gate, *(scope.says((source.alias, "")) for source in tables)]))
             for column, limit in scope.known.items() if len(found) == 1 else ():
@@ -266,7 +250,7 @@ def scopes(statement: Tree, known: Known, member: Tree = None) -> list[Scope]:
     return [Scope(kind, each, known, member) for each in [{"targetList": row} for row in rows] or [fields]]
 
 
-def selected(statement: Tree, known: Known) -> list[tuple[str, Limit]]:
+def selected(statement: Tree, known: Known) -> list[tuple[str, Passes]]:
     """The names of what a statement selects, and whose ids or rows that are."""
     found = scopes(statement, known)
     rows = [[scope.value(target) for _, target in scope.targets] for scope in found]
@@ -329,12 +313,12 @@ def _source(item: Tree) -> Source:
     return Source(name, query={"SelectStmt": {"sortClause": fields}})
 
 
-def _called(node: Tree) -> Limit:
-    """What the call of a function of the project's asks."""
+def _called(node: Tree) -> Passes:
+    """What the call of a function of the project's lets through."""
     match node:
-        case {"FuncCall": {"funcname": [*path, name]}} if path not in (["auth"], ["pg_catalog"]):
-            return Limit("asked", frozenset({("function", "".join(path[-1:]), name)}))
-    return ANY
+        case {"FuncCall": {"funcname": [*path, _]}} if path not in (["auth"], ["pg_catalog"]):
+            return "asked"
+    return "any"
 
 
 def _where(expression: str) -> Tree:
@@ -348,28 +332,9 @@ def conjuncts(expression: str | None) -> frozenset[str]:
 
 
 @cache
-def limit_of(expression: str | None) -> Limit:
+def limit_of(expression: str | None) -> Passes:
     """What a policy's expression lets through."""
     # in a policy, the current user is who is calling
     where = _where(re.sub(r"\bcurrent_user\b", "auth.role()", expression or "true", flags=re.IGNORECASE))
     scope = Scope("SelectStmt", where, {})
     return strictest(scope.of(source) for source in scope.sources)
-
-
-@cache
-def answer(text: str) -> Limit:
-    """What a function lets pass whom it is asked about: certain of one that is a single expression."""
-    read = syntax.read(text)
-    match read.statements:
-        case [{"SelectStmt": {"targetList": [{"ResTarget": {"val": value}}]} as query}] if "fromClause" not in query:
-            pass
-        case [{"ReturnStmt": {"returnval": value}}]:
-            pass
-        case [{"PLpgSQL_stmt_block": {"body": [{"PLpgSQL_stmt_return": {"expr": value}}, *_]}}]:
-            pass
-        case [] if _ASKS.search(text):  # it cannot be read
-            return OWN
-        case _:
-            return OWN if asks_who_is_calling(read.statements) else ANY
-    scope = Scope("SelectStmt", {"whereClause": value}, {})
-    return OWN if claim(value) == "sub" else strictest([*scope.known.values(), scope.gate])

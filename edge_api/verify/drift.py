@@ -158,7 +158,7 @@ def _added(item: Object, level: Level) -> Finding:
 
 def _passes(policy: dict[str, Any]) -> set[str]:
     """Which rows its conditions let through."""
-    return {limit_of(policy[clause]).passes for clause in ("qual", "with_check") if policy[clause]}
+    return {limit_of(policy[clause]) for clause in ("qual", "with_check") if policy[clause]}
 
 
 def _demands(policy: dict[str, Any]) -> set[tuple[str, str]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from edge_api.verify.syntax import Tree, nodes
+from edge_api.verify.syntax import Tree
 
 _CLAIMS: Final = {"uid": "sub", "role": "role", "email": "email", "jwt": ""}
 _SETTING: Final = re.compile(r"request\.jwt\.(?:claims|claim\.(.+))")
@@ -23,12 +23,6 @@ def claim(node: Tree) -> str | None:
             path = claim(document)
             return path if path is None else f"{path}.{name}".lstrip(".")
     return None
-
-
-def asks_who_is_calling(tree: Tree) -> bool:
-    """Whether anything in it does."""
-    found = nodes(tree)
-    return any(claim({kind: each}) is not None or str(each.get("op")).endswith("_USER") for kind, each in found)
 
 
 def defaulted(node: Tree) -> tuple[Tree, Tree]:

@@ -174,7 +174,7 @@ class Model:
 
 def _are_open(policies: Sequence[Policy], clause: Literal["using", "check"]) -> bool:
     """Whether rows of others are let through: by any permissive policy, and by all restrictive ones."""
-    opens = {(each.permissive, limit_of(getattr(each, clause)).passes == "any") for each in policies}
+    opens = {(each.permissive, limit_of(getattr(each, clause)) == "any") for each in policies}
     return (True, True) in opens and (False, False) not in opens
 
 

@@ -185,7 +185,7 @@ class _Search:
                 verbs = target.verbs(way.checked) & (way.verbs if code.is_query else mention.verbs)
                 # a condition limits what is seen through a view, not what is written to it
                 limited = verbs - {"insert", "update"} if code.is_query else verbs
-                is_limited = mention.limit.passes != "any" and not way.is_other and target.says_whose
+                is_limited = mention.limit != "any" and not way.is_other and target.says_whose
                 guarded = limited if is_limited else frozenset[str]()
                 if free := verbs - guarded:
                     yield way.to(target, free, "mute" if is_quiet and not free & WRITES else "certain")

@@ -192,7 +192,7 @@ def _limited(text: str, parameters: str = "owner uuid, account uuid") -> set[boo
     defined = text if text.startswith("create ") else function(text, parameters)
     assert read(defined).readable
     found = [each for each in mentions(defined) if (each.schema, each.name) == ("public", "user_accounts")]
-    return {mention.limit.passes != "any" for mention in found}
+    return {mention.limit != "any" for mention in found}
 
 
 @pytest.mark.parametrize("text", _LIMITED)
@@ -202,7 +202,7 @@ def test_what_limits_to_the_rows_of_the_caller(text: str) -> None:
 
 def test_a_column_of_another_table_limits_no_user() -> None:
     found = mentions(f"select u.email from auth.users as u, public.t where {_MINE}")
-    assert [mention.limit.passes for mention in found if mention.name == "users"] == ["any"]
+    assert [mention.limit for mention in found if mention.name == "users"] == ["any"]
 
 
 def test_a_parameter_that_is_given_a_value_on_one_way_is_not_the_callers() -> None:
