@@ -21,7 +21,7 @@ from edge_api.verify.drift import Expected
 from edge_api.verify.findings import Finding, fix_script
 from edge_api.verify.questions import verify
 from tests.database import mutants
-from tests.database.project import Project
+from tests.database.project import WITHOUT_PGTAP, Project
 
 VERIFY = [str(Path(sys.executable).with_name("edge-api")), "verify"]
 
@@ -51,6 +51,7 @@ def test_every_mutant_is_reported_and_its_fix_fixes_it(
 ) -> None:
     unseen, unfixed = [], []
     with project.connect(clone, SUPERUSER) as database:
+        database.execute(WITHOUT_PGTAP.encode())
         database.execute("set role postgres")
         for mutant in mutants.derive(database)[:: 1 if pytestconfig.getoption("--all-gaps") else SAMPLE]:
             with database.transaction() as rolled_back:

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from edge_api.local.postgres import SUPERUSER
-from tests.database.project import Project
+from tests.database.project import WITHOUT_PGTAP, Project
 from tests.database.verify.oracle import HOSTED, LOGIN_ROLE, USERS
 
 
@@ -26,22 +26,10 @@ def database(project: Project, hosted: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-# Of which a project has none, and pgTAP has a thousand
-_FUNCTIONS_OF_PGTAP = """
-do $$
-declare
-    tap regprocedure;
-begin
-    for tap in select oid from pg_proc where pronamespace = 'extensions'::regnamespace loop
-        execute format('drop routine if exists %s cascade', tap);
-    end loop;
-end$$"""
-
-
 @pytest.fixture(scope="session")
 def without_pgtap(project: Project, hosted: str) -> Iterator[psycopg.Connection]:
     """Such a project as well, without the functions that the policy tests need: each entry takes half the time."""
     with project.clone() as name, project.connect(name, SUPERUSER) as connection:
-        for script in (HOSTED, USERS, _FUNCTIONS_OF_PGTAP):
+        for script in (HOSTED, USERS, WITHOUT_PGTAP):
             connection.execute(script.encode())
         yield connection
