@@ -1,167 +1,120 @@
-"""Blocks of PL/pgSQL: their statements, with what was checked before each."""
+"""Blocks of PL/pgSQL: what each statement runs, with what was checked before it."""
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import takewhile
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
-from edge_api.verify.conditions import ANY, Column, Known, Limit, loosest, scope, selected, value
-from edge_api.verify.expressions import ROLE, canonical, compared, defaulted, is_caller, stripped
-from edge_api.verify.queries import OWNERS, Query, is_query
-from edge_api.verify.tokens import WORDS, Group, Token, Tokens, flat, is_name, split
+from edge_api.verify.conditions import OWNERS, VERBS, Column, Known, Passes, Scope, loosest, selected
+from edge_api.verify.expressions import facts
+from edge_api.verify.syntax import Text, Tree, nodes, parts, replaced
 
-SEPARATORS: Final = frozenset({";", "declare", "then", "else", "loop", "begin"})
-# What ends a list of variables.
-_NO_LIST: Final = WORDS - {"strict"} | {":=", "=", "default"}
-_LOWER: Final = frozenset({"notice", "warning", "info", "log", "debug"})
+_ERROR: Final = 21
+_FOUND: Final[Tree] = {"ColumnRef": {"fields": ["found"]}}
+_QUERIES: Final = frozenset({"PLpgSQL_stmt_perform", "PLpgSQL_stmt_execsql"})
+_NO_ROW: Final[Sequence[Tree]] = (None, {"A_Const": None}, {"A_Const": False})
 
-Piece = tuple[str, list[Token]]
-"""A statement or a part of one, and the word before it."""
-
-
-@dataclass
-class _Frame:
-    """A block, a loop or a branch that is open."""
-
-    condition: list[Token] = field(default_factory=list)
-    """Of an if."""
-    facts: list[list[Token]] = field(default_factory=list)
-    """What was checked and holds until its end."""
-    first: bool = True
-    """Whether it is the first branch of an if."""
+Step = tuple[list[Tree], Known, Passes]
+"""The statements of SQL that are run, what is known of variables, and who gets there."""
 
 
-def pieces(tokens: Tokens) -> Iterator[Piece]:
-    """Statements and their parts, each with the word before it."""
-    before: str = ""
-    piece: list[Token] = []
-    for word in tokens:
-        begins = word in SEPARATORS or (word == "do" and piece[:2] == ["create", "rule"])
-        if begins and [*piece, word] != ["end", "loop"]:
-            yield before, piece
-            before, piece = str(word), []
-        else:
-            piece.append(word)
-    yield before, piece
+def steps(text: Text) -> Iterator[Step]:
+    """What a text runs."""
+    function = _Function(text)
+    of_sql: list[Step] = [([*parts(text.statements)], function.own, "any")]
+    yield from function.walk(text.statements, []) if text.variables else of_sql
 
 
-def given(piece: list[Token]) -> list[str]:
-    """The variables that get a value, and perhaps other names."""
-    if piece[:1] == ["call"]:
-        return [word for word in flat(piece) if is_name(word)]
-    starts = [0] if _assigned(piece) else []
-    for n, word in enumerate(piece):
-        if (n == 0 and word in {"for", "foreach"}) or (word == "into" and piece[n - 1] not in {"insert", "merge"}):
-            starts.append(n + 1)
-    lists = [takewhile(lambda word: word not in _NO_LIST, piece[start:]) for start in starts]
-    return [str(word) for each in lists for word in each if is_name(word)]
+def given(text: Text) -> Counter[str]:
+    """How often each variable is given a value."""
+    return Counter(name for kind, fields in nodes(text.statements) for name in _given(kind, fields, text.variables))
 
 
-def _assigned(piece: list[Token]) -> list[Token]:
-    """The expression that a variable is set to, with the sign before it."""
-    at = next((n for n, word in enumerate(piece) if word in {":=", "=", "default"}), len(piece))
-    return piece[at:] if is_name(piece[0] if piece else "") else []
+def _given(kind: str, fields: Tree, variables: Sequence[str]) -> list[str]:
+    """The variables that a node gives a value."""
+    match kind:
+        case "PLpgSQL_stmt_assign" | "PLpgSQL_stmt_foreach_a":
+            return [variables[fields.get("varno", 0)]]
+        case "PLpgSQL_diag_item":
+            return [variables[fields.get("target", 0)]]
+        case "PLpgSQL_row":
+            return [each["name"].partition(".")[0] for each in fields["fields"]]
+        case "PLpgSQL_rec" | "PLpgSQL_var":
+            return [fields["refname"]]
+        case "PLpgSQL_stmt_call":  # only its declaration tells which of them
+            return [str(each["fields"][-1]) for kind, each in nodes(fields) if kind == "ColumnRef"]
+    return []
 
 
-def walk(
-    parts: Sequence[Piece], parameters: Collection[str], times: Mapping[str, int]
-) -> Iterator[tuple[list[Token], Known, Limit]]:
-    """Each statement, with what is known of variables and what was checked.
+class _Function:
+    def __init__(self, text: Text) -> None:
+        self.own: dict[Column, Passes] = {("", name): "any" for name in text.parameters if name not in OWNERS}
+        """What is known of parameters, and of variables that are given a value once."""
+        self._text = text
+        self._times = given(text)
 
-    Args:
-        parts: the statements.
-        parameters: the names that have a value to begin with.
-        times: how often each variable is given a value.
-    """
-    own: dict[Column, Limit] = {("", name): ANY for name in parameters if name not in OWNERS}
-    frames = [_Frame()]
-    for number, (_, piece) in enumerate(parts):
-        _enter(frames, parts, number, own)
-        checked = scope(Query(conditions=[fact for frame in frames for fact in frame.facts]), {}, own)
-        known = own | {c: limit for c, limit in checked.known.items() if times.keys().isdisjoint(c)}
-        yield piece, known, checked.gate
-        names = [name for name in given(piece)[:1] if times[name] == 1 and name not in parameters]
-        own |= {column: limit for name in names for column, limit in _kept(piece, name, known) if limit != ANY}
+    def walk(self, statements: Sequence[Tree], known_facts: Sequence[Tree]) -> Iterator[Step]:
+        """Each statement of a list, where something is true."""
+        before = _FOUND
+        for statement in statements:
+            ((kind, fields),) = statement.items()
+            checked = Scope("", {"whereClause": {"BoolExpr": {"boolop": "AND_EXPR", "args": known_facts}}}, self.own)
+            kept = {column: limit for column, limit in checked.known.items() if self._times.keys().isdisjoint(column)}
+            known = {**self.own, **kept}
+            found = [*parts(fields)]
+            own = [part for part in found if isinstance(part, dict)]
+            yield own, known, checked.gate
+            self._learn(kind, fields, own, known)
+            if kind == "PLpgSQL_stmt_if":
+                known_facts = yield from self._branches(fields, known_facts, before)
+            else:
+                for body in (part for part in found if isinstance(part, list)):
+                    yield from self.walk(body, known_facts)
+            before = _FOUND
+            if kind in _QUERIES and own and own[0].keys() <= VERBS.keys():
+                before = {"SubLink": {"subLinkType": "EXISTS_SUBLINK", "subselect": own[0]}}
+
+    def _branches(
+        self, fields: Tree, known_facts: Sequence[Tree], before: Tree
+    ) -> Generator[Step, None, Sequence[Tree]]:
+        """The branches of an if; returns what is true after it."""
+        denied = after = [*known_facts]
+        for each in (
+            {"cond": fields["cond"], "stmts": fields.get("then_body", [])},
+            *(each["PLpgSQL_if_elsif"] for each in fields.get("elsif_list", [])),
+        ):
+            condition = replaced(each["cond"], lambda node: before if node == _FOUND else node)
+            body = each.get("stmts", [])
+            yield from self.walk(body, [*denied, *facts(condition)])
+            leaves = denied is after and _leaves(body)
+            denied = [*denied, *facts(condition, holds=False, or_null=True)]
+            after = denied if leaves else after
+        yield from self.walk(fields.get("else_body", []), denied)
+        return after
+
+    def _learn(self, kind: str, fields: Tree, own: Sequence[Tree], known: Known) -> None:
+        """Whose id a statement keeps in a variable, or whose row in its fields."""
+        found: dict[Column, Passes] = {}
+        if kind == "PLpgSQL_stmt_assign":
+            found["", self._text.variables[fields.get("varno", 0)]] = Scope("", {}, known).value(fields["expr"])
+        elif own and own[0].keys() <= VERBS.keys():
+            target = fields.get("target", fields.get("var"))
+            names = [name for each in nodes(target) for name in _given(*each, self._text.variables)]
+            columns = selected(own[0], known)
+            if len(names) == len(columns):
+                found |= {("", name): limit for name, (_, limit) in zip(names, columns, strict=True)}
+            for column, limit in columns if len(names) == 1 else ():
+                found[names[0], column] = loosest([limit, found.get((names[0], column), limit)])
+        for (of, name), limit in found.items():
+            variable = of or name
+            if self._times[variable] == 1 and variable not in self._text.parameters and limit != "any":
+                self.own[of, name] = limit
 
 
-def _enter(frames: list[_Frame], parts: Sequence[Piece], number: int, own: Known) -> None:
-    """What the word before a statement, or the first one in it, begins and ends."""
-    before, piece = parts[number]
-    previous = parts[number - 1][1] if number else []
-    following = parts[number + 1][0] if number + 1 < len(parts) else ""
-    top, first = frames[-1], piece[0] if piece else ""
-    if before in {"begin", "loop"}:
-        frames.append(_Frame())
-    elif before == "then" and top.condition:
-        top.facts = [top.condition]
-    elif before == "else":
-        top.facts, top.condition = _denied(top.condition, frames[:-1], own), []
-    if following == "then" and first in {"if", "case"}:
-        frames.append(_Frame(_with_found(piece[1:], previous) if first == "if" else []))
-    elif first in {"elsif", "elseif"}:
-        top.facts, top.condition, top.first = [], piece[1:], False
-    elif first in {"when", "exception"}:  # what was checked before a handler may be what failed
-        frames[-1].facts = []
-    elif first == "end" and len(frames) > 1:
-        closed = frames.pop()
-        if closed.condition and closed.first and _leaves(previous):
-            frames[-1].facts += _denied(closed.condition, frames, own)
-
-
-def _kept(piece: list[Token], name: str, known: Known) -> Iterator[tuple[Column, Limit]]:
-    """Whose id a statement keeps in a variable, or whose row in its fields."""
-    if assigned := _assigned(piece):
-        yield ("", name), value(scope(Query(), {}, known), assigned[1:])
-        return
-    found = selected(piece, {}, known)
-    if len(found) == 1:
-        yield ("", name), found[0][1]
-    for column, _ in found:
-        yield (name, column), loosest(limit for each, limit in found if each == column)
-
-
-def _with_found(condition: list[Token], previous: list[Token]) -> list[Token]:
-    """A condition with the statement before it instead of "found"."""
-    query: Token = Group("(", ["select", *previous[1:]] if previous[:1] == ["perform"] else previous)
-    return [part for word in condition for part in (["exists", query] if word == "found" else [word])]
-
-
-def _leaves(piece: list[Token]) -> bool:
+def _leaves(body: Sequence[Tree]) -> bool:
     """Whether it is the end for the caller."""
-    if piece[:1] == ["raise"]:
-        return not (len(piece) > 1 and piece[1] in _LOWER)
-    return piece[:1] == ["return"] and (len(piece) == 1 or piece[1] in {"null", "false"})
-
-
-def _denied(condition: list[Token], frames: Sequence[_Frame], own: Known) -> list[list[Token]]:
-    """What holds where a condition is false or null: of a comparison, only if it cannot be null for who is calling."""
-    disjuncts = [defaulted(stripped(part)) for part in split(stripped(condition), {"or"}) if "and" not in part]
-    simple = [part for part, _ in disjuncts if part[:1] != ["not"]]
-    nulls = [[*part[:-1], "not", "null"] for part in simple if part[-2:] == ["is", "null"]]
-    facts = [*nulls, *(part[:-3] for part in simple if part[-3:] == ["is", "not", "true"])]
-    checked = [fact for frame in frames for fact in frame.facts]
-    present = {canonical(fact[:-3]) for fact in (*checked, *nulls) if fact[-3:] == ["is", "not", "null"]}
-    for part, default in disjuncts:
-        left, sign, right, holds = compared(part) or ([], "", [], True)
-        if not holds:
-            # a query without a row is null
-            empty = sign == "=" and any(is_query(word) for word in (*stripped(left), *stripped(right)))
-            if default == "true" or sign == "is" or (not empty and _says_no(left, right, present, own)):
-                facts.append([*left, "in" if sign == "in" else "=", *right])
-        elif part[:1] == ["not"]:
-            inner = stripped(part[1:])
-            compares = not {"=", "<>", "!=", "in", "and"}.isdisjoint(flat(inner))
-            if inner[:1] == ["exists"] or not compares or defaulted(inner)[1] == "false":
-                facts.append(inner)
-    return facts
-
-
-def _says_no(left: list[Token], right: list[Token], present: Container[str], own: Known) -> bool:
-    """Whether an equality is not null for who is calling."""
-    for side, other in ((left, right), (right, left)):
-        said = canonical(side)
-        if (is_caller(side) or own.get(("", said), ANY).passes == "own") and said in present:
-            return True
-        if canonical(other).startswith("'") and (ROLE.fullmatch(said) or defaulted(side)[1].startswith("'")):
-            return True
+    match body:
+        case [*_, {"PLpgSQL_stmt_raise": raised}]:
+            return bool(raised.get("elog_level", _ERROR) >= _ERROR)
+        case [*_, {"PLpgSQL_stmt_return": returned}]:
+            return returned.get("expr") in _NO_ROW
     return False

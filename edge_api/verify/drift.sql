@@ -1,10 +1,10 @@
--- The objects in edge_api.scope and what hangs on them, a row each: the values of its aspects, and its rights. Reads
--- catalogs only, which every role may.
+-- The objects in edge_api.scope and what is part of them, a row each: whether users' requests fail without it, how much
+-- it matters where the migrations do not create it, what is compared, and who may do what. Reads catalogs only.
 --
 -- Runs with an empty search_path, so that PostgreSQL qualifies each name in what it returns.
 --
 -- The catalogs have columns named like keywords, and an aspect is a line:
--- noqa: disable=RF02,RF04,ST05,layout
+-- noqa: disable=AL03,AL08,RF02,RF03,RF04,ST05,ST06,layout
 with scope as (select current_setting('edge_api.scope')::jsonb as names),
 
 relations as (
@@ -17,193 +17,142 @@ relations as (
 ),
 
 -- each with the relation that it is part of
-objects (catalog, oid, subid, whole, owner, acl, aspects, detail) as (
+objects (catalog, oid, subid, whole, owner, acl, needed, added, aspects) as (
     select 'pg_namespace'::regclass, n.oid, 0, null::oid, n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner)),
-        '{}'::jsonb, jsonb_build_object('creation', format('create schema %I', n.nspname))
+        true, null, '{}'::jsonb
     from pg_namespace as n
     inner join scope as s on s.names -> 'schemas' ? n.nspname
     union all
-    -- What the API needs of the schemas that Supabase creates. One that lacks it gets all that Supabase gives it.
-    select 'pg_namespace'::regclass, n.oid, 0, null, n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner)),
-        jsonb_build_object(
-            'usage for authenticated', has_schema_privilege('authenticated', n.oid, 'usage'),
-            'usage for service_role', n.nspname = 'auth' or has_schema_privilege('service_role', n.oid, 'usage'),
-            'create for postgres', n.nspname = 'auth' or has_schema_privilege('postgres', n.oid, 'create'),
-            -- who takes it back does not remove the comment as well
-            'usage for everybody', n.nspname = 'auth' or obj_description(n.oid, 'pg_namespace') is not null
-            or exists (select from aclexplode(n.nspacl) as a where a.grantee = 0 and a.privilege_type = 'USAGE')
-        ),
-        jsonb_build_object(
-            'creation', format('create schema if not exists %I', n.nspname),
-            'restore', to_jsonb(case when n.nspname = 'public' then array[
-                format('alter schema public owner to %s', n.nspowner::regrole),
-                format('grant all on schema public to %s', n.nspowner::regrole),
-                format('comment on schema public is %L', obj_description(n.oid, 'pg_namespace'))
-            ] else array[]::text[] end)
-        )
-    from pg_namespace as n
-    where n.nspname in ('public', 'auth')
+    -- what the API needs of the schemas that Supabase creates
+    select 'pg_namespace'::regclass, oid, 0, null, null, null, true, null, jsonb_build_object(
+        'usage for users', has_schema_privilege('authenticated', oid, 'usage'),
+        'usage for a backend', nspname = 'auth' or has_schema_privilege('service_role', oid, 'usage'),
+        'create for migrations', nspname = 'auth' or has_schema_privilege('postgres', oid, 'create'),
+        -- who takes usage back from everybody does not remove the comment as well
+        'first creation', nspname = 'auth' or obj_description(oid, 'pg_namespace') is not null
+    )
+    from pg_namespace
+    where nspname in ('public', 'auth')
     union all
     -- Who is calling: whatever Supabase's version, only functions of the verified token's claims.
-    select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)),
-        jsonb_build_object(
-            'identity', p.prosrc ~* 'current_setting' and regexp_replace(
-                lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
-                'current_setting|coalesce|nullif|select|return|begin|end|true|''request\.jwt\.claims?(\.sub)?''|''sub'''
-                || '|''\{\}''|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]', '', 'g'
-            ) = '',
-            'security options', not p.prosecdef and p.proconfig is null,
-            'execute for authenticated', has_function_privilege('authenticated', p.oid, 'execute')
-        ),
-        jsonb_build_object('restore', array[
-            pg_get_functiondef(p.oid),
-            format(
-                $do$do $$declare auth regrole; begin
-for auth in select relowner from pg_catalog.pg_class where oid = pg_catalog.to_regclass('auth.users') loop
-    execute pg_catalog.format('alter function %s owner to %%s', auth);
-end loop; end$$$do$, p.oid::regprocedure
-            )
-        ])
+    select 'pg_proc'::regclass, p.oid, 0, null, null, null, true, null, jsonb_build_object(
+        'execute for users', has_function_privilege('authenticated', p.oid, 'execute'),
+        'options', coalesce(p.proconfig::text, ''), 'identity', p.prosrc ~* 'current_setting' and regexp_replace(
+            lower(coalesce(pg_get_function_sqlbody(p.oid), regexp_replace(p.prosrc, '--[^\n]*', '', 'g'))),
+            'current_setting|coalesce|nullif|select|return|begin|end|true|''request\.jwt\.claims?(\.sub)?''|''sub'''
+            || '|''\{\}''|''''|::|pg_catalog\.|\muuid\M|\mjsonb?\M|\mtext\M|\mas\M|->>?|[(),;\s"]', '', 'g'
+        ) = ''
+    )
     from pg_proc as p
     inner join pg_namespace as n on p.pronamespace = n.oid
     where n.nspname = 'auth' and p.proname in ('uid', 'jwt') and p.pronargs = 0
     union all
-    select 'pg_class'::regclass, r.oid, 0, null, r.relowner,
-        coalesce(r.relacl, case r.relkind when 'S' then acldefault('s', r.relowner) else acldefault('r', r.relowner) end),
+    select 'pg_class'::regclass, oid, 0, null, relowner, coalesce(relacl, acldefault('r', relowner)), true, 'info',
         jsonb_build_object(
-            'row level security', case when r.relrowsecurity then 'enable' else 'disable' end,
-            'row level security for its owner', case when r.relforcerowsecurity then 'force' else 'no force' end,
-            'persistence', case r.relpersistence when 'p' then 'logged' else 'unlogged' end,
-            'replica identity', case r.relreplident when 'd' then 'default' else r.relreplident::text end,
-            'options', coalesce(to_jsonb(r.reloptions), '[]')
-        ), jsonb_build_object('creation', format('create table %s ()', r.oid::regclass))
-    from relations as r
+            'row level security', case when relrowsecurity then 'enable' else 'disable' end,
+            'row level security for its owner', case when relforcerowsecurity then 'force' else 'no force' end,
+            'persistence', case relpersistence when 'p' then 'logged' else 'unlogged' end,
+            'replica identity', case relreplident when 'd' then 'default' else relreplident::text end
+        )
+    from relations
     union all
-    select 'pg_class'::regclass, r.oid, a.attnum, r.oid as whole, null, null,
+    select 'pg_class'::regclass, r.oid, a.attnum, r.oid, null, null, true,
+        case when a.attnotnull and d.oid is null and a.attidentity = '' then 'error' else 'info' end,
         jsonb_build_object(
-            'type', format_type(a.atttypid, a.atttypmod) || case
-                when a.attcollation not in (0, 100) then ' collate ' || a.attcollation::regcollation else ''
-            end,
+            'type', format_type(a.atttypid, a.atttypmod)
+            || case when a.attcollation in (0, 100) then '' else ' collate ' || a.attcollation::regcollation end,
+            'default', case when concat(a.attidentity, a.attgenerated) = '' then '' else 'generated ' end
+            || coalesce(pg_get_expr(d.adbin, r.oid), 'nothing'),
             -- PostgreSQL 18 makes constraints of them, which need not have been checked
-            'not null', case when a.attnotnull and n.oid is null then 'set' else 'drop' end,
-            'default', nullif(
-                concat_ws(' ', case when a.attidentity != '' or a.attgenerated != '' then 'generated' end, d.default_value), ''
+            'not null', a.attnotnull and not exists (
+                select from pg_constraint as c
+                where c.conrelid = r.oid and c.contype = 'n' and c.conkey = array[a.attnum] and not c.convalidated
             )
-        ),
-        jsonb_build_object(
-            'creation', concat_ws(
-                ' ', format('alter table %s add column %I', r.oid::regclass, a.attname),
-                format_type(a.atttypid, a.atttypmod), 'default ' || d.default_value
-            ),
-            'required', a.attnotnull and d.oid is null and a.attidentity = ''
         )
     from relations as r
     inner join pg_attribute as a on r.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
-    left join pg_constraint as n
-        on a.attrelid = n.conrelid and n.contype = 'n' and n.conkey = array[a.attnum] and not n.convalidated
-    left join (select *, pg_get_expr(adbin, adrelid) as default_value from pg_attrdef) as d
-        on a.attrelid = d.adrelid and a.attnum = d.adnum
+    left join pg_attrdef as d on r.oid = d.adrelid and a.attnum = d.adnum
     where r.relkind in ('r', 'p', 'f')
     union all
-    select 'pg_constraint'::regclass, c.oid, 0, r.oid as whole, null, null,
+    select 'pg_constraint'::regclass, c.oid, 0, r.oid, null, null, c.contype = 'u', 'warning',
         jsonb_build_object('definition', concat_ws(
-            ', ', pg_get_constraintdef(c.oid),
-            case when not (i.indisvalid and i.indisready) then 'with an invalid index' end,
-            (
-                select min('with disabled triggers') from pg_trigger as t
-                where t.tgconstraint = c.oid and t.tgenabled not in ('O', 'A')
-            )
-        )), '{}'
+            ', ', pg_get_constraintdef(c.oid), case when not (i.indisvalid and i.indisready) then 'index invalid' end,
+            (select min('triggers disabled') from pg_trigger where tgconstraint = c.oid and tgenabled in ('D', 'R'))
+        ))
     from pg_constraint as c
     inner join relations as r on c.conrelid = r.oid
     left join pg_index as i on c.conindid = i.indexrelid and c.conrelid = i.indrelid
     where c.contype in ('p', 'u', 'f', 'c', 'x')
     union all
-    select 'pg_class'::regclass, i.indexrelid, 0, r.oid as whole, null, null,
-        jsonb_build_object('definition', pg_get_indexdef(i.indexrelid)), jsonb_build_object('unique', i.indisunique)
-    from pg_index as i
-    inner join relations as r on i.indrelid = r.oid
-    where not exists (select from pg_constraint as c where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
+    select 'pg_class'::regclass, indexrelid, 0, indrelid, null, null, false, case when indisunique then 'warning' end,
+        jsonb_build_object('definition', pg_get_indexdef(indexrelid))
+    from pg_index
+    where indrelid in (select r.oid from relations as r)
+        and not exists (select from pg_constraint where conindid = indexrelid and conrelid = indrelid)
     union all
-    select 'pg_trigger'::regclass, t.oid, 0, r.oid as whole, null, null,
-        jsonb_build_object('definition', pg_get_triggerdef(t.oid) || case t.tgenabled
-            when 'O' then '' when 'D' then ', disabled' when 'A' then ', enabled always' else ', enabled in replicas'
-        end), '{}'
-    from pg_trigger as t
-    inner join relations as r on t.tgrelid = r.oid
-    where not t.tgisinternal
+    select 'pg_trigger'::regclass, oid, 0, tgrelid, null, null, false, 'warning', jsonb_build_object(
+        'definition', pg_get_triggerdef(oid)
+        || case tgenabled when 'O' then '' when 'D' then ', disabled' else ', not enabled as usual' end
+    )
+    from pg_trigger where tgrelid in (select r.oid from relations as r) and not tgisinternal
     union all
-    select 'pg_rewrite'::regclass, w.oid, 0, r.oid as whole, null, null,
-        jsonb_build_object('definition', pg_get_ruledef(w.oid)),
-        jsonb_build_object('instead', w.is_instead and w.ev_type in ('2', '3'))
-    from pg_rewrite as w
-    inner join relations as r on w.ev_class = r.oid
-    where r.relkind not in ('v', 'm')
+    select 'pg_rewrite'::regclass, oid, 0, ev_class, null, null, false, 'warning',
+        jsonb_build_object('definition', pg_get_ruledef(oid))
+    from pg_rewrite where ev_class in (select r.oid from relations as r) and rulename != '_RETURN'
     union all
-    select 'pg_policy'::regclass, p.oid, 0, r.oid as whole, null, null,
-        jsonb_build_object('definition', concat_ws(
-            ' ', format('create policy %I on %s', v.policyname, r.oid::regclass),
-            'as', lower(v.permissive), 'for', lower(v.cmd),
-            'to', (select string_agg(quote_ident(u.role), ', ') from unnest(v.roles) as u (role)),
-            'using (' || v.qual || ')', 'with check (' || v.with_check || ')'
-        )),
-        jsonb_build_object(
-            'permissive', v.permissive = 'PERMISSIVE', 'command', v.cmd,
-            'for users', v.roles && array['public', 'authenticated']::name[], 'using', v.qual, 'check', v.with_check
-        )
+    select 'pg_policy'::regclass, p.oid, 0, r.oid, null, null,
+        p.polpermissive and v.roles && array['public', 'authenticated']::name[], 'info',
+        jsonb_build_object('definition', to_jsonb(v) - array['schemaname', 'tablename', 'policyname'])
     from pg_policy as p
     inner join relations as r on p.polrelid = r.oid
     inner join pg_policies as v
         on r.relnamespace::regnamespace::name = v.schemaname and r.relname = v.tablename and p.polname = v.policyname
     union all
     select 'pg_proc'::regclass, p.oid, 0, null, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)),
-        jsonb_build_object(
-            'signature', format('%s returns %s', pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)),
-            'definition', case
-                when p.prokind != 'a' then replace(rtrim(pg_get_functiondef(p.oid), e'\n'), e'\r\n', e'\n')
+        has_function_privilege('authenticated', p.oid, 'execute'),
+        case
+            when s.names -> 'schemas' ? n.nspname then 'info'
+            -- PostgREST takes all functions of a name that have the given arguments for the one that is meant
+            when exists (
+                select from pg_proc as o
+                where o.oid != p.oid and o.pronamespace = p.pronamespace and o.proname = p.proname
+                    and coalesce(o.proargnames[:o.pronargs], '{}') <@ coalesce(p.proargnames[:p.pronargs], '{}')
+                    and p.pronargs - p.pronargdefaults <= o.pronargs
+            ) then 'error'
+            else 'warning'
+        end, jsonb_build_object(
+            'signature', format('(%s) returns %s', pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)),
+            -- what its calls are thought to cost is the project's own
+            'definition', case when p.prokind != 'a' then
+                regexp_replace(replace(pg_get_functiondef(p.oid), e'\r\n', e'\n'), ' (COST|ROWS) \d+', '', 'g')
             end
-        ),
-        jsonb_build_object(
-            'name', format('%I.%I', n.nspname, p.proname),
-            'arguments', coalesce(to_jsonb(p.proargnames[:p.pronargs]), '[]'),
-            'required', p.pronargs - p.pronargdefaults
         )
     from pg_proc as p
     inner join pg_namespace as n on p.pronamespace = n.oid
     inner join scope as s
         on s.names -> 'schemas' ? n.nspname or s.names -> 'functions' ? format('%I.%I', n.nspname, p.proname)
-),
-
-rights as (
-    select o.catalog, o.oid, a.grantee, a.grantor, lower(a.privilege_type) as privilege, a.is_grantable
-    from objects as o
-    cross join lateral aclexplode(o.acl) as a
-    union all
-    select 'pg_class'::regclass as catalog, c.attrelid as oid, a.grantee, a.grantor,
-        format('%s (%I)', lower(a.privilege_type), c.attname) as privilege, a.is_grantable
-    from relations as r
-    inner join pg_attribute as c on r.oid = c.attrelid and c.attnum > 0 and not c.attisdropped
-    cross join lateral aclexplode(c.attacl) as a
 )
 
 select
-    k.kind, o.detail, k.kind || ' ' || k.name as subject, coalesce(w.type || ' ' || w.identity, '') as parent,
-    o.aspects
-    || case when o.detail ? 'restore' then '{}' else jsonb_build_object(
-        'owner', o.owner::regrole,
-        'comment', coalesce(quote_literal(case
-            when o.subid > 0 then col_description(o.oid, o.subid) else obj_description(o.oid, o.catalog::text::name)
-        end), 'null')
-    ) end as aspects,
-    (
-        select coalesce(jsonb_agg(
-            jsonb_build_array(
-                case r.grantee when 0 then 'public' else r.grantee::regrole::text end, r.privilege,
-                r.is_grantable, r.grantor = o.owner
-            ) order by r.grantee::regrole::text, r.privilege, r.is_grantable
-        ), '[]')
-        from rights as r
-        where r.catalog = o.catalog and r.oid = o.oid and o.subid = 0 and r.grantee != o.owner
+    k.kind, k.kind || ' ' || k.name as subject, coalesce(w.type || ' ' || w.identity, '') as parent, o.needed, o.added,
+    o.aspects || jsonb_strip_nulls(jsonb_build_object('owner', o.owner::regrole, 'comment', quote_literal(case
+        when o.subid > 0 then col_description(o.oid, o.subid)
+        when o.owner is not null or o.whole is not null then obj_description(o.oid, o.catalog::text::name)
+    end))) as aspects,
+    array(
+        select array[case a.grantee when 0 then 'public' else a.grantee::regrole::text end, concat(
+            lower(a.privilege_type), l.columns, case when a.is_grantable then ', to pass on' end,
+            case when a.grantor != o.owner then ', granted by ' || a.grantor::regrole end
+        )] as granted
+        from (
+            select o.acl, ''
+            union all
+            select attacl, format(' (%I)', attname) from pg_attribute
+            where o.catalog = 'pg_class'::regclass and o.subid = 0 and attrelid = o.oid and not attisdropped
+        ) as l (acl, columns)
+        cross join lateral aclexplode(l.acl) as a
+        where a.grantee != o.owner
+        order by granted
     ) as rights
 from objects as o
 cross join lateral pg_identify_object(o.catalog, o.oid, o.subid) as i

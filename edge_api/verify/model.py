@@ -1,186 +1,195 @@
-"""Roles, relations and functions of a database, and what a role may do with them."""
+"""What a database's roles may do with its relations and functions, and what runs when they do it."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final, Literal
 
 import psycopg
 
-from edge_api.verify.conditions import ORDER, Asked, Passes, answer, limit_of
+from edge_api.verify.conditions import limit_of
 
 _QUERY: Final = files(__package__).joinpath("reach.sql").read_bytes()
-PUBLIC: Final = 0
 WRITES: Final = frozenset({"insert", "update", "delete", "truncate"})
 VERBS: Final = WRITES | {"select"}
+# What leads to a table that is not named: SQL that is put together, another user, another language, statistics
+_NAMELESS: Final = re.compile(
+    r"execute|set_config|\bset\s+(?:local\s+|session\s+)?\"?(?:role|session|request)|\blanguage (?!(?:sql|plpgsql)\b)"
+    r"|\bdo\b|_to_xml|dblink|ts_stat|ts_rewrite|crosstab|connectby|pg_stat|\bu&"
+)
 _COMMANDS: Final = {"select": "r", "insert": "a", "update": "w", "delete": "d"}
-OWNER_COLUMN: Final = "user_id"
 
-Document = dict[str, Any]
+
+@dataclass(frozen=True)
+class Role:
+    """One with whose rights something can run."""
+
+    oid: int
+    name: str
+    is_exempt: bool
+    """Whether no row level security applies to it."""
+    actor: str | None
+    """Of one that users have or can get, how it is called in findings."""
+    is_settable: bool
+    """Whether a function that users call can become it."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy of a table, with the roles to which it applies."""
+
+    permissive: bool
+    command: str
+    using: str | None
+    check: str | None
+    roles: list[int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Object:
+    """A relation or a function, with what each role may do with it."""
+
+    kind: str
+    oid: int
+    name: str
+    schema: str
+    names: list[str]
+    """Its own without the schema, and those of the operators that call it."""
+    rights: list[tuple[int, str]]
+    """Role and verb. Beside SQL's own, `find`: look its name up; `give`: choose whose row it is; `pass`: row level
+    security does not apply."""
+
+    is_protected: bool = False
+    is_expected: bool | None = None
+    """Whether the migrations create it; nothing for what is neither theirs nor `auth.users`."""
+    copy: Literal["certain", "undecided"] | None = None
+    """Whether users' rows were copied to it."""
+    closing: list[str] = field(default_factory=list)
+    """The statements that keep users from it, if neither the migrations nor Supabase create it."""
+    is_barrier: bool = False
+    policies: list[Policy] = field(default_factory=list)
+    says_whose: bool = False
+    """Whether its columns `id` and `user_id` say whose row it is."""
+
+    is_referenced: bool = False
+    """Whether something calls it for whom may not look its name up."""
+    is_extension: bool = False
+    is_scalar: bool = False
+    """Whether its result is a number, a date, yes or no, or nothing."""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def verbs(self, role: int) -> frozenset[str]:
+        """What a role may do with it, row level security aside."""
+        return frozenset(verb for grantee, verb in self.rights if grantee == role)
+
+    @property
+    def identity(self) -> list[tuple[str, str]]:
+        """Who is calling by its settings, as `bodies.becomes` has it."""
+        role = self.settings.get("role", "").strip("'\"")
+        claims = any(name.startswith("request.") for name in self.settings)
+        return [*([("role", role)] if role else []), *([("identity", "")] if claims else [])]
+
+
+@dataclass(frozen=True)
+class Code:
+    """What runs when an object is used: the query of a view, a rule, a trigger, the body of a function."""
+
+    object: int
+    kind: str
+    name: str
+    verbs: frozenset[str]
+    """What has to be done to a relation for it to run."""
+    checks: int | None
+    """The role whose rights and policies count, if it is not whose that uses it."""
+    runs: int | None
+    """The current user, likewise."""
+    fix: list[str]
+    """What takes these roles from it."""
+    text: str
+    is_resolved: bool
+    """Whether the names in it were looked up when it was created."""
+
+    @property
+    def label(self) -> str:
+        """As findings name it."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def is_query(self) -> bool:
+        """Whether what is done to its object is done to what it selects from."""
+        return self.kind.endswith("view")
 
 
 @dataclass
 class Model:
-    """What can be changed in it stands for what a fix would change."""
+    """A database."""
 
-    roles: dict[int, Document] = field(default_factory=dict)
-    schemas: dict[int, Document] = field(default_factory=dict)
-    relations: dict[int, Document] = field(default_factory=dict)
-    functions: dict[int, Document] = field(default_factory=dict)
-    memberships: list[Document] = field(default_factory=list)
-    by_name: dict[tuple[str, str], list[Document]] = field(default_factory=lambda: defaultdict(list))
-    _holds: dict[int, frozenset[int]] = field(default_factory=dict)
+    roles: dict[int, Role] = field(default_factory=dict)
+    objects: dict[int, Object] = field(default_factory=dict)
+    codes: defaultdict[int, list[Code]] = field(default_factory=lambda: defaultdict(list))
+    _by_name: defaultdict[tuple[str, str], list[Object]] = field(default_factory=lambda: defaultdict(list))
 
-    def named(self, kind: str, schema: str, name: str) -> list[Document]:
+    def add(self, item: Object) -> None:
+        """Add a relation or a function."""
+        self.objects[item.oid] = item
+        for name in item.names:
+            self._by_name[item.kind, name].append(item)
+
+    def named(self, kind: str, schema: str, name: str) -> list[Object]:
         """The tables or functions of a name, in any schema if none is given."""
-        found = self.by_name.get((kind, name.strip('"')), [])
-        return [each for each in found if schema.strip('"') in {"", self.schemas[each["schema"]]["name"]}]
+        found = self._by_name.get((kind, name.strip('"')), [])
+        return [each for each in found if schema.strip('"') in {"", each.schema}]
 
-    def changed(self) -> None:
-        """To be called when a role or a membership was changed."""
-        self._holds.clear()
+    def forget_what_leads_nowhere(self) -> None:
+        """Leave out the code of what names neither a protected table nor what leads to one: it need not be parsed."""
+        texts = {oid: "\n".join(code.text for code in codes).lower() for oid, codes in self.codes.items()}
+        words = {oid: frozenset(re.findall(r"\w+", text)) for oid, text in texts.items()}
+        leading = {oid for oid, text in texts.items() if _NAMELESS.search(text)}
+        named = [each for each in self.objects.values() if each.is_protected or each.copy or each.oid in leading]
+        while named:
+            names = {name.lower().replace('"', '""') for each in named for name in each.names}
+            others = {name for name in names if not name.isidentifier()}  # operators, and what has to be quoted
+            rest = texts.keys() - leading
+            found = {oid for oid in rest if words[oid] & names or any(name in texts[oid] for name in others)}
+            leading |= found
+            named = [self.objects[oid] for oid in found]
+        for oid in texts.keys() - leading:
+            del self.codes[oid]
 
-    def holds(self, role: int) -> frozenset[int]:
-        """The roles whose rights a role has without doing anything for it."""
-        if role not in self._holds:
-            held = {role, PUBLIC}
-            while more := {m["roleid"] for m in self.memberships if m["member"] in held and m["inherits"]} - held:
-                held |= more
-            self._holds[role] = frozenset(held)
-        return self._holds[role]
-
-    def becomes(self, role: int) -> dict[int, list[Document]]:
-        """The roles that a role can become, and by which memberships."""
-        found: dict[int, list[Document]] = {role: []}
-        pending = [role]
-        while pending:
-            each = pending.pop(0)
-            for m in self.memberships:
-                if m["member"] == each and (m["sets"] or m["inherits"]) and m["roleid"] not in found:
-                    found[m["roleid"]] = [*found[each], m]
-                    pending.append(m["roleid"])
+    def foreign(self, role: int, relation: Object) -> frozenset[str]:
+        """What a role may do with the rows of others in a relation."""
+        verbs = relation.verbs(role)
+        if "pass" in verbs:
+            return verbs & VERBS
+        found = verbs & {"truncate"}
+        for verb, command in _COMMANDS.items():
+            policies = [each for each in relation.policies if each.command in {"*", command} and role in each.roles]
+            reads = verb != "insert" and _are_open(policies, "using")
+            gives = verb in {"insert", "update"} and "give" in verbs and _are_open(policies, "check")
+            found |= verbs & {verb} if reads or gives else frozenset()
         return found
 
-    def _predefined(self, role: int, name: str) -> bool:
-        return any(each and self.roles[each]["name"] == name for each in self.holds(role))
 
-    def uses(self, role: int, schema: int) -> bool:
-        """Whether a role may look names up in a schema."""
-        return bool(
-            self.roles[role]["superuser"]
-            or self.holds(role) & {*(self.schemas[schema]["users"] or []), self.schemas[schema]["owner"]}
-            or self._predefined(role, "pg_read_all_data")
-            or self._predefined(role, "pg_write_all_data")
-        )
-
-    def executes(self, role: int, function: Document) -> bool:
-        """Whether a role may execute a function."""
-        return bool(self.roles[role]["superuser"] or self.holds(role) & {*(function["users"] or []), function["owner"]})
-
-    def verbs(self, role: int, relation: Document, column: str | None = None) -> frozenset[str]:
-        """What a role may do with a relation, or with some columns of it, or with one column; row security aside."""
-        held = self.holds(role)
-        if self.roles[role]["superuser"]:
-            return VERBS
-        found = {
-            verb
-            for grantee, verb, _, name in relation["rights"] or []
-            if grantee in held and (column is None or name in {None, column})
-        }
-        if self._predefined(role, "pg_read_all_data"):
-            found.add("select")
-        if self._predefined(role, "pg_write_all_data"):
-            found |= WRITES - {"truncate"}
-        return VERBS & found
-
-    def is_exempt(self, role: int, relation: Document) -> bool:
-        """Whether row level security does not apply to a role."""
-        return bool(
-            self.roles[role]["superuser"]
-            or self.roles[role]["bypasses"]
-            or not relation["row_security"]
-            or (relation["owner"] in self.holds(role) and not relation["forced"])
-        )
-
-    def foreign(self, role: int, relation: Document) -> frozenset[str]:
-        """What a role may do with the rows of others in a table."""
-        verbs = self.verbs(role, relation)
-        if self.is_exempt(role, relation):
-            return verbs
-        found = verbs & {"truncate"}
-        for verb in verbs & set(_COMMANDS):
-            using, check = (self._passes(role, relation, verb, clause) for clause in ("using", "check"))
-            gives_away = verb in self.verbs(role, relation, OWNER_COLUMN)
-            if (
-                (verb in {"select", "delete"} and using == "any")
-                or (verb == "insert" and check == "any" and gives_away)
-                or (verb == "update" and using == "any" and (check == "any" or (check == "own" and gives_away)))
-                or (verb == "update" and using == "own" and check == "any" and gives_away)
-            ):
-                found |= {verb}
-        return frozenset(found)
-
-    def _passes(self, role: int, relation: Document, verb: str, clause: str) -> Passes:
-        """Which rows the policies let through: any permissive one, and all restrictive ones."""
-        let: list[Passes] = ["nothing"]
-        limits: list[Passes] = ["any"]
-        for policy in relation["policies"] or []:
-            if policy["command"] in {"*", _COMMANDS[verb]} and self.holds(role) & set(policy["roles"]):
-                limit = limit_of(policy["using"] if policy[clause] is None else policy[clause])
-                passes: Passes = limit.passes if self.stand(role, limit.asks) else "any"
-                (let if policy["permissive"] else limits).append(passes)
-        return min(max(let, key=ORDER.index), min(limits, key=ORDER.index), key=ORDER.index)
-
-    def stand(self, role: int, asks: Iterable[Asked]) -> bool:
-        """Whether a role cannot itself decide what the tables and functions that are asked say."""
-        return all(self._stands(role, asked) for asked in asks)
-
-    def _stands(self, role: int, asked: Asked) -> bool:
-        found = self.named(*asked)
-        if asked[0] == "function":
-            return bool(found) and all(self._asks_the_caller(role, each["text"]) for each in found)
-        return bool(found) and not any(self._may_add(role, each) for each in found)
-
-    def _asks_the_caller(self, role: int, text: str) -> bool:
-        limit = answer(text)
-        if limit is None:
-            return re.search(r"\bauth\s*\.\s*(uid|jwt|role|email)\b|request\.|_user\b", text, re.IGNORECASE) is not None
-        return limit.passes != "any" and self.stand(role, limit.asks)
-
-    def _may_add(self, role: int, relation: Document) -> bool:
-        """Whether no policy that asks who is calling limits the rows that a role adds or changes."""
-        verbs = self.verbs(role, relation) & {"insert", "update"}
-        if not verbs or self.is_exempt(role, relation):
-            return bool(verbs)
-        return any(
-            not re.search(r"\b(auth|accounts_private)\.", str(policy["check"] or policy["using"]))
-            and limit_of(policy["check"] or policy["using"]).passes != "nothing"
-            for policy in relation["policies"] or []
-            if policy["permissive"]
-            and policy["command"] in {"*", *(_COMMANDS[verb] for verb in verbs)}
-            and self.holds(role) & set(policy["roles"])
-        )
+def _are_open(policies: Sequence[Policy], clause: Literal["using", "check"]) -> bool:
+    """Whether rows of others are let through: by any permissive policy, and by all restrictive ones."""
+    opens = {(each.permissive, limit_of(getattr(each, clause)) == "any") for each in policies}
+    return (True, True) in opens and (False, False) not in opens
 
 
 def read(connection: psycopg.Connection) -> Model:
     """The model of a database. Inside a transaction whose search_path is empty and whose scope is set."""
     model = Model()
     for kind, document in connection.execute(_QUERY):
+        given = {key: value for key, value in document.items() if value is not None}
         match kind:
             case "role":
-                model.roles[document["oid"]] = document
-            case "membership":
-                numbers = {key: int(document[key]) for key in ("roleid", "member", "grantor")}
-                model.memberships.append(document | numbers)
-            case "schema":
-                model.schemas[document["oid"]] = document
-            case "relation":
-                model.relations[document["oid"]] = document
-                model.by_name["table", document["bare"]].append(document)
+                model.roles[document["oid"]] = Role(**document)
+            case "object":
+                policies = [Policy(**policy) for policy in given.pop("policies", [])]
+                model.add(Object(**given, policies=policies))
             case _:
-                model.functions[document["oid"]] = document
-                for name in {document["bare"], *(document["operators"] or [])}:
-                    model.by_name["function", name].append(document)
+                model.codes[document["object"]].append(Code(**document | {"verbs": frozenset(document["verbs"])}))
+    model.forget_what_leads_nowhere()
     return model

@@ -1,25 +1,24 @@
--- What decides by which path a role comes to a row: a document for each role, relation and function, and for what
--- connects them. Reads catalogs only, which every role may. The protected tables are the relations in edge_api.scope.
+-- What decides by which path a role comes to a row: roles, relations and functions with what each role may do, and what
+-- runs when one is used. Reads catalogs only, which every role may. The protected tables are auth.users and the
+-- relations in edge_api.scope, which the migrations create.
 --
 -- Runs with an empty search_path, so that PostgreSQL qualifies each name in what it returns.
 --
 -- The catalogs have columns named like keywords, and a row of a table of data is a line:
--- noqa: disable=RF02,RF04,ST05,layout
-with recursive schemas as (
-    select *
-    from pg_namespace
-    where nspname !~ '^pg_(toast|temp)'
+-- noqa: disable=AL03,RF02,RF04,ST05,ST06,layout
+with recursive protected as (
+    select c.oid, c.relname, n.nspname != 'auth' as is_expected
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    where format('%I.%I', n.nspname, c.relname) = 'auth.users'
+        or current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
 ),
 
 -- whoever reaches an ancestor or a descendant of a protected table, reaches rows of it
 kin as (
-    select
-        c.oid, up
-    from pg_class as c
-    inner join pg_namespace as n on c.relnamespace = n.oid
+    select p.oid, direction.up
+    from protected as p
     cross join (values (true), (false)) as direction (up)
-    where format('%I.%I', n.nspname, c.relname) = 'auth.users'
-        or current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
     union
     select
         case when k.up then i.inhparent else i.inhrelid end as oid, k.up
@@ -27,198 +26,275 @@ kin as (
     inner join kin as k on k.oid = case when k.up then i.inhrelid else i.inhparent end
 ),
 
-original as (
-    select array_agg(a.attname) as columns, array_agg(a.attname) filter (where a.atttypid = 'text'::regtype) as texts
+-- The API's roles, their members but for those that may become service_role, as the API itself does, and what each of
+-- these may become. A superuser is everybody's member.
+actors as (
+    select distinct on (r.oid)
+        r.oid, a.rolname || case when a.oid = r.oid then '' else ' as ' || r.rolname end as name
+    from pg_roles as a
+    inner join pg_roles as r on a.oid = r.oid or (pg_has_role(a.oid, r.oid, 'member') and not a.rolsuper)
+    cross join lateral (
+        select array_agg(o.rolname) as names from pg_roles as o where pg_has_role(a.oid, o.oid, 'member')
+    ) as becomes
+    where a.rolname in ('anon', 'authenticated')
+        or (becomes.names && '{anon, authenticated}' and not becomes.names && '{service_role}')
+    order by r.oid, a.oid != r.oid
+),
+
+-- with whose rights something can run
+roles as materialized (
+    select r.oid::bigint, r.rolname as name, r.rolsuper or r.rolbypassrls as is_exempt, a.name as actor,
+        a.oid is not null or exists (
+            select from pg_roles as l where l.rolname = 'authenticator' and pg_has_role(l.oid, r.oid, 'member')
+        ) as is_settable
+    from pg_roles as r
+    left join actors as a on r.oid = a.oid
+    where a.oid is not null
+        or r.rolname = 'service_role'
+        or r.oid = 10 -- whoever created the cluster may everything
+        or r.oid in (select relowner from pg_class where relhasrules and oid >= 16384)
+        or r.oid in (select proowner from pg_proc where prosecdef and oid >= 16384)
+),
+
+relations as materialized (
+    select
+        c.*, format('%I.%I', n.nspname, c.relname) as name, n.nspname, p.is_expected,
+        c.oid in (select k.oid from kin as k) as is_protected,
+        array(
+            select o.option_name from pg_options_to_table(c.reloptions) as o
+            where o.option_name like 'security_%' and o.option_value::boolean
+        ) as options,
+        case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end as text
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
+    left join protected as p on c.oid = p.oid
+    where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384 -- the first that is not PostgreSQL's own
+        and n.nspname !~ '^pg_(toast|temp)'
+),
+
+-- What users wrote, under its own name: certain beside all other columns, or in a table as "create table as" creates it
+-- beside whose it is.
+copies as (
+    select
+        c.oid,
+        case
+            when array_agg(a.attname) @> o.columns or (bool_or(a.attname = 'user_id') and not bool_or(a.attnotnull))
+                then 'certain'
+            else 'undecided'
+        end as certainty
+    from relations as c
     inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
-    where current_setting('edge_api.scope')::jsonb -> 'relations' ? format('%I.%I', n.nspname, c.relname)
+    cross join (
+        select array_agg(t.attname) as columns, array_agg(t.attname) filter (where t.atttypid = 'text'::regtype) as texts
+        from protected as p
+        inner join pg_attribute as t on p.oid = t.attrelid and t.attnum > 0 and not t.attisdropped
+        where p.is_expected
+        group by p.oid
+    ) as o
+    where c.relkind in ('r', 'p')
+    group by c.oid, o.columns, o.texts
+    having
+        case
+            when not array_agg(a.attname) @> o.texts or (bool_or(a.attnotnull) and not bool_or(a.attname = 'user_id')) then false
+            -- the size is read under a lock: of such a table only, and never of a protected one
+            else exists (
+                select from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
+                where case
+                        when part.oid in (select k.oid from kin as k where not k.up) then false
+                        else pg_relation_size(part.oid) > 0
+                    end
+            )
+        end
+    union all
+    select f.ftrelid, 'undecided'
+    from pg_foreign_table as f
+    inner join protected as p on p.is_expected and f.ftoptions::text like '%' || p.relname || '%'
+),
+
+-- The statements that keep users from a relation that the migrations do not create.
+closing as (
+    select
+        c.oid, array_agg(distinct format('revoke %s on table %s from %s cascade', x.what, c.name, x.role)) as fix
+    from relations as c
+    inner join (select oid as relation, relacl as acl from pg_class union all select attrelid, attacl from pg_attribute) as p
+        on c.oid = p.relation
+    cross join lateral (
+        -- the owner's "revoke" leaves what others have granted, but not without their right to
+        select
+            case e.grantor when c.relowner then 'all' else 'grant option for all' end as what,
+            coalesce(
+                nullif((case e.grantor when c.relowner then e.grantee else e.grantor end)::regrole::text, '-'), 'public'
+            ) as role
+        from aclexplode(p.acl) as e
+        left join roles as r on e.grantee = r.oid
+        where e.grantee != c.relowner and (e.grantee = 0 or r.actor is not null)
+    ) as x
+    where c.is_expected is null
     group by c.oid
 ),
 
-keys as materialized (
-    select c.*
-    from pg_constraint as c
-    where c.conrelid in (select k.oid from kin as k)
-        and c.contype = 'f' and (c.confdeltype in ('c', 'n', 'd') or c.confupdtype in ('c', 'n', 'd'))
+functions as (
+    select p.*, p.oid::regprocedure::text as name, n.nspname, l.lanname
+    from pg_proc as p
+    inner join pg_namespace as n on p.pronamespace = n.oid
+    inner join pg_language as l on p.prolang = l.oid
+    where p.oid >= 16384 and (l.lanname != 'c' or p.prokind = 'a') and n.nspname !~ '^pg_temp'
+),
+
+-- What runs when something is done to a relation, or when a function is called: the role whose rights count in it, if that
+-- is not whose that does it, the current user, likewise, and what takes them from it.
+code (object, kind, name, verbs, checks, runs, fix, text, is_resolved) as (
+    select
+        c.oid, case c.relkind when 'v' then 'view' else 'materialized view' end, c.name, array['select'] || array(
+            select v.verb from (values (4, 'update'), (8, 'insert'), (16, 'delete')) as v (bit, verb)
+            where c.relkind = 'v' and pg_relation_is_updatable(c.oid, false) & v.bit != 0
+        ),
+        case when not 'security_invoker' = any(c.options) then c.relowner end, case c.relkind when 'm' then c.relowner end,
+        case c.relkind when 'v' then array[format('alter view %s set (security_invoker = true)', c.name)] else coalesce(x.fix, '{}') end,
+        c.text, true
+    from relations as c
+    left join closing as x on c.oid = x.oid
+    where c.relkind in ('v', 'm')
+    union all
+    select
+        c.oid, 'rule', format('%I on %s', w.rulename, c.name),
+        array[case w.ev_type when '2' then 'update' when '3' then 'insert' else 'delete' end],
+        c.relowner, null, array[format('drop rule %I on %s', w.rulename, c.name)], pg_get_ruledef(w.oid), true
+    from relations as c
+    inner join pg_rewrite as w on c.oid = w.ev_class
+    where w.ev_type != '1' and w.ev_enabled != 'D'
+    union all
+    select
+        c.oid, part.kind, part.name || c.name, part.verbs, null, null, '{}',
+        'select ' || string_agg(distinct d.refobjid::regproc || '()', ', '), true
+    from (
+        select tgrelid, 'pg_trigger'::regclass, oid, 'trigger', format('%I on ', tgname), '{insert, update, delete, truncate}'::text[]
+        from pg_trigger
+        where not tgisinternal and tgenabled not in ('D', 'R')
+        union all
+        select adrelid, 'pg_attrdef'::regclass, oid, 'default', 'of a column of ', '{insert}' from pg_attrdef
+        union all
+        select conrelid, 'pg_constraint'::regclass, oid, 'check', 'of ', '{insert}' from pg_constraint
+    ) as part (relation, catalog, oid, kind, name, verbs)
+    inner join relations as c on part.relation = c.oid
+    inner join pg_depend as d on part.catalog = d.classid and part.oid = d.objid and d.refclassid = 'pg_proc'::regclass
+    group by c.oid, c.name, part.oid, part.kind, part.name, part.verbs
+    union all
+    select
+        c.oid, 'constraint', format('%I on %s', k.conname, k.conrelid::regclass), '{update, delete}', 10, 10,
+        array[format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)],
+        format('truncate %s', k.conrelid::regclass), true
+    from relations as c
+    inner join pg_constraint as k on c.oid = k.confrelid
+    where k.contype = 'f' and not c.is_protected and k.conrelid in (select o.oid from kin as o)
+        and (k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd'))
+    union all
+    select
+        p.oid, case p.prokind when 'a' then 'aggregate' else 'function' end, p.name, '{}',
+        case when p.prosecdef then p.proowner end, case when p.prosecdef then p.proowner end,
+        array[format('alter routine %s security invoker', p.name)],
+        case
+            when p.prokind = 'a'
+                then (
+                    select 'select ' || string_agg(f.value || '()', ', ')
+                    from pg_aggregate as a
+                    cross join jsonb_each_text(to_jsonb(a)) as f
+                    where a.aggfnoid = p.oid and f.key ~ 'fn$' and f.value != '-'
+                )
+            when p.lanname = 'internal' then format('select %s()', p.prosrc)
+            else pg_get_functiondef(p.oid)
+        end,
+        p.prosqlbody is not null or p.prokind = 'a'
+    from functions as p
 )
 
 select
     'role' as kind, to_jsonb(r) as document
-from (
-    select
-        oid::bigint, rolname as name, format('%I', rolname) as quoted, rolsuper as superuser, rolbypassrls as bypasses
-    from pg_roles
-) as r
+from roles as r
 union all
 select
-    'membership' as kind, to_jsonb(m)
-    || jsonb_build_object(
-        'inherits', coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit),
-        -- who may pass it on, gives it to himself
-        'sets', m.admin_option or coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
-    ) as document
-from pg_auth_members as m
-inner join pg_roles as r on m.member = r.oid
-union all
-select
-    'schema' as kind,
+    'object' as kind,
     jsonb_build_object(
-        'oid', n.oid::bigint, 'name', n.nspname, 'owner', n.nspowner::bigint,
-        'users', (
-            select jsonb_agg(distinct a.grantee::bigint)
-            from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
-            where a.privilege_type = 'USAGE'
-        )
-    ) as document
-from schemas as n
-union all
-select
-    'relation' as kind,
-    jsonb_build_object(
-        'oid', c.oid::bigint, 'name', format('%I.%I', n.nspname, c.relname), 'bare', c.relname, 'schema', n.oid::bigint,
-        'kind', c.relkind, 'owner', c.relowner::bigint, 'protected', c.oid in (select k.oid from kin as k),
-        'above', c.oid in (select k.oid from kin as k where k.up),
-        'invoker', settings.invoker, 'barrier', settings.barrier,
-        'row_security', c.relrowsecurity, 'forced', c.relforcerowsecurity, 'options',
-        (
-            select jsonb_agg(o.option_value) from pg_foreign_table as f, pg_options_to_table(f.ftoptions) as o
-            where f.ftrelid = c.oid
-        ),
-        'text', case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end,
+        'kind', 'table', 'oid', c.oid::bigint, 'name', c.name, 'schema', c.nspname, 'names', jsonb_build_array(c.relname),
         'rights', (
-            select jsonb_agg(distinct jsonb_build_array(a.grantee::bigint, lower(a.privilege_type), a.grantor::bigint, t.attname))
-            from (
-                select null as attname, coalesce(c.relacl, acldefault('r', c.relowner)) as acl
-                union all
-                select attname, attacl from pg_attribute where attrelid = c.oid
-            ) as t
-            cross join lateral aclexplode(t.acl) as a
+            select jsonb_agg(jsonb_build_array(r.oid, v.verb))
+            from roles as r
+            cross join unnest('{select, insert, update, delete, truncate, find, give, pass}'::text[]) as v (verb)
+            where case v.verb
+                    when 'find' then has_schema_privilege(r.oid, c.relnamespace, 'usage')
+                    when 'give' then has_column_privilege(r.oid, c.oid, owner.attnum, 'insert, update')
+                    when 'pass' then not c.relrowsecurity or r.is_exempt
+                        or (pg_has_role(r.oid, c.relowner, 'usage') and (r.actor is not null or not c.relforcerowsecurity))
+                    else case
+                        when v.verb in ('delete', 'truncate') then has_table_privilege(r.oid, c.oid, v.verb)
+                        else has_any_column_privilege(r.oid, c.oid, v.verb)
+                    end
+                end
         ),
-        'rules', (
-            select
-                jsonb_agg(
-                    jsonb_build_array(
-                        format('%I', w.rulename),
-                        case w.ev_type when '2' then 'update' when '3' then 'insert' else 'delete' end,
-                        pg_get_ruledef(w.oid)
-                    )
-                )
-            from pg_rewrite as w
-            where w.ev_class = c.oid and w.ev_type != '1' and w.ev_enabled != 'D'
-        ),
-        'triggers', (
-            select jsonb_agg(jsonb_build_array(format('%I', t.tgname), t.tgfoid::bigint))
-            from pg_trigger as t
-            where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled not in ('D', 'R')
-        ),
+        'is_protected', c.is_protected, 'is_expected', c.is_expected, 'copy', y.certainty, 'closing', x.fix,
+        'is_barrier', 'security_barrier' = any(c.options),
         'policies', (
             select
                 jsonb_agg(
                     jsonb_build_object(
-                        'permissive', p.polpermissive, 'command', p.polcmd, 'roles', p.polroles::bigint[],
-                        'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)
+                        'permissive', p.polpermissive, 'command', p.polcmd, 'using', pg_get_expr(p.polqual, p.polrelid),
+                        'check', pg_get_expr(coalesce(p.polwithcheck, p.polqual), p.polrelid),
+                        'roles', array(
+                            select r.oid
+                            from roles as r
+                            cross join unnest(p.polroles) as o (oid)
+                            where o.oid = 0 or pg_has_role(r.oid, o.oid, 'usage')
+                        )
                     )
                 )
             from pg_policy as p
             where p.polrelid = c.oid
         ),
-        -- the functions that an insert calls
-        'defaults', (
-            select jsonb_agg(distinct d.refobjid::bigint)
-            from (
-                select 'pg_attrdef'::regclass, a.oid from pg_attrdef as a where a.adrelid = c.oid
-                union all
-                select 'pg_constraint'::regclass, k.oid from pg_constraint as k where k.conrelid = c.oid
-            ) as part (catalog, oid)
-            inner join pg_depend as d
-                on part.catalog = d.classid and part.oid = d.objid and d.refclassid = 'pg_proc'::regclass
-        ),
-        -- What users wrote, under its own name: certain beside all other columns, or in a table as "create table as"
-        -- creates it beside whose it is.
-        'copy', case
-            when c.relkind not in ('r', 'p') or copied.whole is null then null
-            -- the size is read under a lock: of such a table only, and never of a protected one
-            when not exists (
-                select
-                from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
-                where case
-                        when part.oid in (select k.oid from kin as k where not k.up) then false
-                        else pg_relation_size(part.oid) > 0
-                    end
-            ) then null
-            when copied.whole or (shape.owned and shape.bare) then 'certain'
-            when shape.owned or shape.bare then 'undecided'
-        end,
-        'parents', (select jsonb_agg(i.inhparent::bigint) from pg_inherits as i where i.inhrelid = c.oid),
-        'keys', (
-            select jsonb_agg(jsonb_build_array(k.conrelid::regclass, format('%I', k.conname)))
-            from keys as k
-            where k.confrelid = c.oid
-        )
+        -- a view that calls something else user_id says nothing by a condition on it
+        'says_whose', c.is_protected or coalesce(c.text !~* '\mas "?(user_id|id)\M', false)
     ) as document
-from pg_class as c
-inner join schemas as n on c.relnamespace = n.oid
-cross join lateral (
-    select
-        coalesce(bool_or(t.option_value::boolean) filter (where t.option_name = 'security_invoker'), false) as invoker,
-        coalesce(bool_or(t.option_value::boolean) filter (where t.option_name = 'security_barrier'), false) as barrier
-    from pg_options_to_table(c.reloptions) as t
-) as settings
-cross join lateral (
-    select
-        array_agg(a.attname) as columns, bool_or(a.attname = 'user_id') as owned, not bool_or(a.attnotnull) as bare
-    from pg_attribute as a
-    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-) as shape
-cross join lateral (
-    select bool_or(o.columns <@ shape.columns) as whole from original as o where o.texts <@ shape.columns
-) as copied
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384 -- the first that is not PostgreSQL's own
+from relations as c
+left join copies as y on c.oid = y.oid
+left join closing as x on c.oid = x.oid
+left join pg_attribute as owner on c.oid = owner.attrelid and owner.attname = 'user_id'
 union all
 select
-    'function' as kind,
+    'object' as kind,
     jsonb_build_object(
-        'oid', p.oid::bigint, 'name', p.oid::regprocedure, 'bare', p.proname, 'schema', n.oid::bigint,
-        'owner', p.proowner::bigint, 'kind', p.prokind, 'definer', p.prosecdef, 'parsed', p.prosqlbody is not null,
-        'text', case
-            -- what runs in an aggregate runs without a right to execute it
-            when p.prokind = 'a'
-                then (
-                    select string_agg(f.value || '()', ' ')
-                    from pg_aggregate as a
-                    cross join jsonb_each_text(to_jsonb(a)) as f
-                    where a.aggfnoid = p.oid and f.key ~ 'fn$' and f.value != '-'
-                )
-            else coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) || case l.lanname when 'internal' then '()' else '' end
-        end, 'returns', p.prorettype::regtype, 'set', p.proretset,
-        'users', (
-            select jsonb_agg(distinct a.grantee::bigint)
-            from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+        'kind', 'function', 'oid', p.oid::bigint, 'name', p.name, 'schema', p.nspname,
+        'names', array(select o.oprname from pg_operator as o where o.oprcode = p.oid) || p.proname,
+        'rights', (
+            select jsonb_agg(jsonb_build_array(r.oid, v.verb))
+            from roles as r
+            cross join unnest('{execute, find}'::text[]) as v (verb)
+            where case v.verb
+                    when 'find' then has_schema_privilege(r.oid, p.pronamespace, 'usage')
+                    else has_function_privilege(r.oid, p.oid, v.verb) and not p.prorettype in ('trigger'::regtype, 'event_trigger'::regtype)
+                end
         ),
-        'settings', (
-            select jsonb_object_agg(split_part(c.setting, '=', 1), substr(c.setting, strpos(c.setting, '=') + 1))
-            from unnest(p.proconfig) as c (setting)
-        ),
-        'parameters', (
-            select jsonb_agg(a.name)
-            from unnest(p.proargnames, p.proargmodes) as a (name, mode)
-            where coalesce(a.mode, 'i') in ('i', 'b', 'v')
-        ), 'extension', exists (
-            select from pg_depend as d
-            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-        ), 'leakproof', p.proleakproof, 'operators', o.names,
         -- what an operator, a cast, a default or a policy calls needs no usage on its schema
-        'referenced', exists (
+        'is_referenced', exists (
             select from pg_depend as d
             where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
                 and (d.classid, d.objid) not in (
                     select 'pg_trigger'::regclass, t.oid from pg_trigger as t where t.tgfoid = p.oid
                 )
+        ),
+        'is_extension', exists (
+            select from pg_depend as d
+            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+        ),
+        'is_scalar', not p.proretset and p.prorettype = any(
+            '{void, boolean, smallint, integer, bigint, numeric, real, double precision, date, interval, timestamptz, timestamp,
+            trigger, event_trigger}'::regtype[]
+        ),
+        'settings', (
+            select jsonb_object_agg(split_part(s, '=', 1), substr(s, strpos(s, '=') + 1)) from unnest(p.proconfig) as s
         )
     ) as document
-from pg_proc as p
-inner join schemas as n on p.pronamespace = n.oid
-inner join pg_language as l on p.prolang = l.oid
-left join (select oprcode, jsonb_agg(distinct oprname) as names from pg_operator group by oprcode) as o on p.oid = o.oprcode
-where p.oid >= 16384 and (l.lanname != 'c' or p.prokind = 'a')
+from functions as p
+union all
+select
+    'code' as kind,
+    to_jsonb(c) || jsonb_build_object('object', c.object::bigint, 'checks', c.checks::bigint, 'runs', c.runs::bigint) as document
+from code as c

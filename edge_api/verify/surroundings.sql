@@ -1,7 +1,8 @@
 -- What the rules of the migrations rest on and do not create: a row for each finding, with its level, its subject, its
 -- message, what a person has to decide, and the statements that fix it. Reads catalogs only, which every role may.
 --
--- Runs with an empty search_path, so that PostgreSQL qualifies each name in what it returns.
+-- Runs with an empty search_path, so that PostgreSQL qualifies each name in what it returns, and resolves no name: that
+-- takes usage on its schema.
 --
 -- The catalogs have columns named like keywords, and a row of a table of data is a line:
 -- noqa: disable=AL03,RF02,RF04,ST05,layout
@@ -27,31 +28,23 @@ members (name, of) as (
     inner join pg_roles as r on pg_has_role(m.oid, r.oid, 'member')
 ),
 
+auth_owner as (
+    select coalesce(max(rolname), 'postgres') as owner from pg_roles where rolname = 'supabase_auth_admin'
+),
+
 settings as (
     select
         lower(split_part(c.setting, '=', 1)) as name, substr(c.setting, strpos(c.setting, '=') + 1) as value,
-        concat_ws(
-            ' ', 'alter',
-            case
-                when s.setrole = 0 and s.setdatabase != 0 then format('database %I', d.datname)
-                when s.setrole = 0 then 'role all'
-                else format('role %I', r.rolname)
-            end,
-            case when s.setrole != 0 and s.setdatabase != 0 then format('in database %I', d.datname) end
-        ) as target
+        case
+            when s.setrole = 0 and d.oid is not null then format('database %I', d.datname)
+            else format('role %s', coalesce(quote_ident(r.rolname), 'all')) || coalesce(' in database ' || quote_ident(d.datname), '')
+        end as target
     from pg_db_role_setting as s
     left join pg_roles as r on s.setrole = r.oid
     left join pg_database as d on s.setdatabase = d.oid
     cross join lateral unnest(s.setconfig) as c (setting)
     where (s.setdatabase = 0 or d.datname = current_database())
-        and (
-            s.setrole = 0
-            or r.rolname in ('anon', 'authenticator', 'service_role')
-            or (
-                pg_has_role(s.setrole, (select o.oid from open_roles as o where o.name = 'authenticated'), 'member')
-                and not r.rolsuper
-            )
-        )
+        and (s.setrole = 0 or r.rolname in ('anon', 'authenticated', 'authenticator', 'service_role'))
 ),
 
 bad_settings as (
@@ -64,73 +57,44 @@ bad_settings as (
         ('warning', '^session_replication_role$', '^(replica|local)$', 'triggers and foreign keys are not enforced'),
         ('warning', '^role$', '^(?!anon$|none$)', 'sessions begin with the rights of another role'),
         ('warning', '^default_transaction_read_only$', '^(on|true|yes|1)$', 'users'' requests that write fail'),
-        ('error', '^pgrst\.jwt[-_]role[-_]claim[-_]key$', 'user_metadata', 'users choose the role of their requests'),
+        ('error', '^pgrst\.jwt_role_claim_key$', 'user_metadata', 'users choose the role of their requests'),
+        ('warning', '^pgrst\.jwt_role_claim_key$', '^(?!\.role$)(?!.*user_metadata)', 'another claim names the role'),
+        ('error', '^pgrst\.db_anon_role$', '^(?!anon$)', 'unauthenticated requests have the rights of that role'),
+        ('error', '^pgrst\.db_schemas?$', '^(?!.*\mpublic\M)', 'users'' requests fail'),
         (
-            'warning',
-            '^pgrst\.jwt[-_]role[-_]claim[-_]key$',
-            '^(?!\.role$)(?!.*user_metadata)', 'another claim names the role'
-        ),
-        ('error', '^pgrst\.db[-_]schemas?$', '^(?!.*\mpublic\M)', 'users'' requests fail'),
-        (
-            'warning',
-            '^pgrst\.db[-_]schemas?$',
+            'warning', '^pgrst\.db_schemas?$',
             '\m(accounts_private|auth|supabase_migrations|vault|pg_catalog|information_schema)\M',
             'a schema that is not meant for it is exposed through the API'
         ),
-        ('warning', '^pgrst\.db[-_]tx[-_]end$', 'rollback', 'what users write can be lost'),
-        ('warning', '^pgrst\.jwt[-_]secret$', '.', 'whoever may log in can read the secret of the tokens')
+        ('warning', '^pgrst\.db_tx_end$', 'rollback', 'what users write can be lost'),
+        ('warning', '^pgrst\.jwt_secret$', '.', 'whoever may log in can read the secret of the tokens')
     ) as b (level, name, value, message)
         on s.name ~ b.name and s.value ~* b.value
-    union all
-    select s.*,
-        case when r.rolsuper or r.rolbypassrls then 'error' else 'warning' end as level,
-        'unauthenticated requests have the rights of ' || s.value as message
-    from settings as s
-    left join pg_roles as r on s.value = r.rolname
-    where s.name ~ '^pgrst\.db[-_]anon[-_]role$' and s.value != 'anon'
     union all
     select s.*, 'error' as level, 'it changes who is calling' as message
     from settings as s
     inner join pg_proc as p on s.value in (p.proname, format('%s.%s', p.pronamespace::regnamespace, p.proname))
-    where s.name ~ '^pgrst\.db[-_]pre[-_]request$'
+    where s.name = 'pgrst.db_pre_request'
         and p.prosrc ~* '(set_config\s*\(\s*|set\s+(local\s+)?)''?"?(role|session_authorization|request\.jwt)'
 ),
 
--- No name is resolved: that takes usage on its schema.
-users as (
-    select c.*
-    from pg_class as c
-    inner join pg_namespace as n on c.relnamespace = n.oid
-    where n.nspname = 'auth' and c.relname = 'users'
-),
-
--- Who owns what Auth creates; where that was opened, whoever runs the migrations.
-auth_owner as (
-    select coalesce(min(r.rolname), 'postgres') as owner
-    from users as c
-    inner join pg_roles as r on c.relowner = r.oid
-    where r.oid not in (select m.of from members as m)
-),
-
+-- What decides who may do what, by whom it is to be owned, and by whom it is.
 places (kind, name, owned_by, owner, acl) as (
-    select 'schema', 'public', 'pg_database_owner', nspowner, nspacl
-    from pg_namespace
-    where nspname = 'public'
-    union all
-    select 'schema', 'auth', a.owner, n.nspowner, n.nspacl
+    select 'schema', n.nspname, case n.nspname when 'public' then 'pg_database_owner' else a.owner end, n.nspowner, n.nspacl
     from pg_namespace as n
     cross join auth_owner as a
-    where n.nspname = 'auth'
+    where n.nspname in ('public', 'auth')
     union all
-    select 'table', 'auth.users', a.owner, c.relowner, null
-    from users as c
+    select c.kind, c.name, a.owner, c.owned_by, null
+    from (
+        select 'table' as kind, 'auth.users' as name, relowner as owned_by, relnamespace as schema
+        from pg_class
+        where relname = 'users'
+        union all
+        select 'function', oid::regprocedure::text, proowner, pronamespace from pg_proc where proname in ('uid', 'jwt')
+    ) as c
+    inner join pg_namespace as n on c.schema = n.oid and n.nspname = 'auth'
     cross join auth_owner as a
-    union all
-    select 'function', p.oid::regprocedure::text, a.owner, p.proowner, null
-    from pg_proc as p
-    inner join pg_namespace as n on p.pronamespace = n.oid
-    cross join auth_owner as a
-    where n.nspname = 'auth' and p.proname in ('uid', 'jwt')
     union all
     select 'database', quote_ident(datname), 'postgres', datdba, datacl
     from pg_database
@@ -153,37 +117,27 @@ closed (level, kind, name, owner, acl, privilege, message) as (
     union all
     select case when c.relrowsecurity or n.nspname != 'auth' then 'warning' else 'error' end,
         'table', c.oid::regclass::text, c.relowner,
-        c.relacl || (
-            select array_agg(a.item)
-            from pg_attribute as t
-            cross join lateral unnest(t.attacl) as a (item)
-            where t.attrelid = c.oid
-        ), 'all', 'has rights on it'
+        c.relacl || (select array_agg(i.acl) from pg_attribute as t cross join unnest(t.attacl) as i (acl) where t.attrelid = c.oid),
+        'all', 'has rights on it'
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
     where c.relkind in ('r', 'p', 'v', 'm')
         and (n.nspname = 'auth' or c.oid in ('pg_catalog.pg_authid'::regclass, 'pg_catalog.pg_statistic'::regclass))
 )
 
-select 'warning' as level, 'role ' || r.rolname as subject, 'is ' || a.attribute || ': ' || a.meaning as message,
+select 'warning' as level, 'role ' || r.rolname as subject, 'is ' || a.message as message,
     '' as advice, array[format('alter role %I %s', r.rolname, a.fix)] as fix
 from pg_roles as r
 cross join lateral (
     values
-    (r.rolsuper, 'a superuser', 'nothing holds it back', 'nosuperuser'),
-    (
-        r.rolbypassrls and r.rolname != 'service_role', 'exempt from row level security',
-        'policies do not apply to it', 'nobypassrls'
-    ),
-    (
-        not r.rolbypassrls and r.rolname = 'service_role', 'not exempt from row level security',
-        'a backend''s requests fail', 'bypassrls'
-    ),
-    (r.rolcreaterole, 'allowed to create roles', 'it can give itself the rights of some', 'nocreaterole'),
-    (r.rolcreatedb, 'allowed to create databases', 'nothing needs that', 'nocreatedb'),
-    (r.rolreplication, 'allowed to replicate', 'it can copy the whole database', 'noreplication'),
-    (r.rolcanlogin, 'allowed to log in', 'it can get past the API', 'nologin')
-) as a (applies, attribute, meaning, fix)
+    (r.rolsuper, 'a superuser: nothing holds it back', 'nosuperuser'),
+    (r.rolbypassrls and r.rolname != 'service_role', 'exempt from row level security', 'nobypassrls'),
+    (not r.rolbypassrls and r.rolname = 'service_role', 'not exempt from row level security: requests fail', 'bypassrls'),
+    (r.rolcreaterole, 'allowed to create roles: it can give itself the rights of some', 'nocreaterole'),
+    (r.rolcreatedb, 'allowed to create databases', 'nocreatedb'),
+    (r.rolreplication, 'allowed to replicate: it can copy the whole database', 'noreplication'),
+    (r.rolcanlogin, 'allowed to log in: it can get past the API', 'nologin')
+) as a (applies, message, fix)
 where a.applies
     and (
         r.rolname in ('anon', 'authenticated', 'service_role')
@@ -191,10 +145,7 @@ where a.applies
     )
 union all
 select case when bool_or(g.rolname ~ '_server_(program|files)$') then 'error' else 'warning' end, 'role ' || m.rolname,
-    concat_ws(
-        ', and so of ', 'is a member of ' || r.rolname,
-        string_agg(g.rolname, ', ' order by g.rolname) filter (where g.oid != r.oid)
-    ) || case when bool_or(g.rolname ~ 'server') then ': it reaches the server''s files, and so everything' else '' end,
+    format('is a member of %s, and so may what is not for users: %s', r.rolname, string_agg(g.rolname, ', ' order by g.rolname)),
     '', array[
         format('revoke %I from %I', r.rolname, m.rolname)
         || case when current_setting('server_version_num')::int < 160000 then '' else
@@ -218,18 +169,13 @@ where g.oid < 16384 -- predefined
     or exists (select from pg_policy as p inner join protected as t on p.polrelid = t.oid where g.oid = any(p.polroles))
 group by m.rolname, r.rolname, a.grantor
 union all
-select 'error', 'role authenticator', 'is no member of ' || o.name || ': requests fail',
+select 'error', 'role authenticator', format('is no member of %s: requests fail', o.name),
     '', array[format('grant %I to authenticator', o.name)]
 from open_roles as o
-inner join pg_roles as r on r.rolname = 'authenticator'
-where o.oid != 0 and not pg_has_role(r.oid, o.oid, 'member')
+inner join pg_roles as r on r.rolname = 'authenticator' and not pg_has_role(r.oid, o.oid, 'member')
+where o.oid != 0
 union all
-select level, substr(target, 7), 'is set to ' || name || ' = ' || value || ': ' || message, '', array[
-    format(
-        '%s reset %s', target,
-        (select string_agg(quote_ident(p.part), '.') from unnest(string_to_array(name, '.')) as p (part))
-    )
-]
+select level, target, format('is set to %s = %s: %s', name, value, message), '', array[format('alter %s reset %s', target, name)]
 from bad_settings
 union all
 select distinct c.level, c.kind || ' ' || c.name, o.name || ' ' || c.message,
@@ -239,7 +185,7 @@ cross join lateral aclexplode(c.acl) as a
 inner join open_roles as o on a.grantee = o.oid
 where a.grantee is distinct from c.owner and (c.privilege = 'all' or c.privilege ~* a.privilege_type)
 union all
-select case when p.kind = 'database' then 'warning' else 'error' end, p.kind || ' ' || p.name,
+select case p.kind when 'database' then 'warning' else 'error' end, p.kind || ' ' || p.name,
     format('is owned by %s, whose rights %s has: it can change and drop it', p.owner::regrole, m.name),
     '', array[format('alter %s %s owner to %I', p.kind, p.name, p.owned_by)] || array(
         select format('grant usage on schema %s to anon, authenticated, service_role', p.name) where p.kind = 'schema'
@@ -257,39 +203,26 @@ select distinct 'warning', 'default privileges of ' || d.defaclrole::regrole,
     ]
 from pg_default_acl as d
 cross join lateral aclexplode(d.defaclacl) as a
-cross join lateral (select case a.grantee when 0 then 'public' else a.grantee::regrole::text end as name) as o
+inner join (
+    select oid, name from open_roles
+    union all
+    select oid, rolname from pg_roles where rolname = 'service_role'
+) as o on a.grantee = o.oid
 inner join (
     values ('r', 'tables'), ('S', 'sequences'), ('f', 'functions'), ('n', 'schemas'), ('T', 'types')
 ) as t (type, objects) on d.defaclobjtype::text = t.type
 left join pg_namespace as n on d.defaclnamespace = n.oid
-where a.grantee != d.defaclrole and o.name in ('public', 'anon', 'authenticated', 'service_role')
+where a.grantee != d.defaclrole
     and (
         current_setting('edge_api.scope')::jsonb -> 'schemas' ? n.nspname
         -- those of other schemas are the project's; "all schemas" is not one
         or (d.defaclnamespace = 0 and (a.grantee != 0 or t.type not in ('f', 'T')))
     )
 union all
-select 'warning', format('rule %I on auth.users', w.rulename),
-    'runs with each change of a user: ' || pg_get_ruledef(w.oid),
-    '', array[format('drop rule %I on auth.users', w.rulename)]
-from pg_rewrite as w
-inner join users as c on w.ev_class = c.oid
-where w.ev_type != '1'
-union all
-select 'error', 'function ' || p.oid::regprocedure,
-    'is called with ' || c.setting || ': whoever calls it has the identity or the claims that it sets',
-    '', array[format('alter routine %s reset %I', p.oid::regprocedure, split_part(c.setting, '=', 1))]
-from pg_proc as p
-cross join lateral unnest(p.proconfig) as c (setting)
-where c.setting like 'request.%'
-union all
 select 'warning', 'publication ' || quote_ident(p.pubname),
-    'sends changed rows of ' || t.relid::regclass
-    || ' out of the database; Realtime tells each subscriber of deleted ids',
+    format('sends changed rows of %s out of the database; Realtime tells each subscriber of deleted ids', t.relid::regclass),
     case when r.oid is null then 'decide which tables it is for, and name them instead of all' else '' end,
-    array(
-        select format('alter publication %I drop table %s', p.pubname, r.prrelid::regclass) where r.oid is not null
-    )
+    array(select format('alter publication %I drop table %s', p.pubname, r.prrelid::regclass) where r.oid is not null)
 from pg_publication as p
 cross join lateral pg_get_publication_tables(p.pubname) as t
 inner join protected as c on t.relid = c.oid or t.relid in (select a.relid from pg_partition_ancestors(c.oid) as a)
@@ -300,7 +233,7 @@ select case
         ~* '\m(grant|policy|no\s+force|disable|owner\s+to|bypassrls|user_accounts)\M' then 'warning'
         else 'info'
     end,
-    'event trigger ' || quote_ident(e.evtname), 'runs ' || p.oid::regprocedure || ' with each change of the schema',
+    'event trigger ' || quote_ident(e.evtname), format('runs %s with each change of the schema', p.oid::regprocedure),
     'read it and decide whether it may change them; if not, drop it', '{}'
 from pg_event_trigger as e
 inner join pg_proc as p on e.evtfoid = p.oid
@@ -308,17 +241,9 @@ where e.evtenabled != 'D'
     -- Supabase's own, and what PostgREST's documentation proposes
     and e.evtname !~ '^(issue_(pg_cron|pg_net|pg_graphql)_access|issue_graphql_placeholder|pgrst_\w*watch|ensure_rls)$'
 union all
-select 'info', format('constraint %I on %s', k.conname, k.conrelid::regclass),
-    'a user whose account has rows there cannot be deleted',
-    'decide whether that is meant; if not, add "on delete cascade"', '{}'
-from pg_constraint as k
-inner join protected as c on k.confrelid = c.oid
-where k.contype = 'f' and k.confdeltype in ('a', 'r') and k.conparentid = 0
-    and c.oid not in (select u.oid from users as u) -- references to users are the project's own matter
-union all
-select 'warning', 'server', 'is configured with ' || s.name || ' = ' || s.setting,
-    'decide whether that is meant; if not: alter system reset ' || s.name, '{}'
-from pg_settings as s
-where (s.name, s.reset_val, s.source) in (
-    ('row_security', 'off', 'configuration file'), ('session_replication_role', 'replica', 'configuration file')
-)
+select 'warning', 'function ' || p.oid::regprocedure,
+    'is leakproof: where a condition calls it, it sees rows before the policies do',
+    '', array[format('alter function %s not leakproof', p.oid::regprocedure)]
+from pg_proc as p
+inner join pg_language as l on p.prolang = l.oid
+where p.proleakproof and p.oid >= 16384 and l.lanname not in ('c', 'internal')

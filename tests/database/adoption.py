@@ -10,7 +10,7 @@ import pytest
 from edge_api.local.packages import PROJECT
 from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import Finding
 from edge_api.verify.questions import verify
 from tests.database.adopted import SHAPES, Shape

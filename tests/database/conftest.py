@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_api.local.postgres import PostgresVersion, postgres_version
-from edge_api.verify.expected import Expected
-from edge_api.verify.expected import expected as create_expected
+from edge_api.verify.drift import Expected
 from tests.database.adopted import USERS
 from tests.database.adoption import Adoption
 from tests.database.project import REMOVE, Project, run_project
@@ -39,4 +38,4 @@ def adoption(project: Project, clone: str) -> Iterator[Adoption]:
 @pytest.fixture(scope="session")
 def expected() -> Expected:
     """What `edge-api verify` compares with."""
-    return create_expected()
+    return Expected.load()

@@ -21,6 +21,16 @@ REMOVE: Final = """
     drop table public.user_accounts cascade;
     drop function public.get_or_create_account, public.get_or_create_account_for;
     delete from supabase_migrations.schema_migrations"""
+# A project has no pgTAP, and verify would read its thousand functions each time.
+WITHOUT_PGTAP: Final = """
+do $$
+declare
+    tap regprocedure;
+begin
+    for tap in select oid from pg_proc where pronamespace = 'extensions'::regnamespace loop
+        execute format('drop routine if exists %s cascade', tap);
+    end loop;
+end$$"""
 _PGTAP: Final = PROJECT / "node_modules" / "@electric-sql" / "pglite" / "dist" / "pgtap.tar.gz"
 _PGTAP_SCRIPT: Final = "share/postgresql/extension/pgtap--1.3.5.sql"
 

@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from tests.database.adopted import Shape, user
 from tests.database.adoption import ADOPTED, SCRIPT, SIMPLE, Adoption, every_shape, obstacles, proposed_fixes, refusal
 

@@ -10,7 +10,7 @@ from psycopg import errors
 from edge_api.local.node import supabase
 from edge_api.local.postgres import SUPERUSER
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.migrations import copy, packaged
 from tests.database import tap
 from tests.database.adopted import SHAPES, Account, Shape, user

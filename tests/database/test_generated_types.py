@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import LiteralString
 
 from edge_api.local import types
+from edge_api.local.expected import expected_state
 from edge_api.local.packages import PROJECT
 from tests.database.project import Project
 from tests.docs import frontend
@@ -21,7 +22,7 @@ def test_the_checked_in_types_are_those_of_the_migrations(project: Project, clon
 
 
 def test_verify_compares_with_what_the_migrations_create(project: Project, clone: str) -> None:
-    assert types.EXPECTED.read_text() == types.expected_state(project.cluster, clone), "run `make types`"
+    assert types.EXPECTED.read_text() == expected_state(project.cluster, clone), "run `make types`"
 
 
 CHANGES: dict[LiteralString, tuple[bool, str]] = {

@@ -12,7 +12,7 @@ from psycopg import errors
 from edge_api.local.node import supabase
 from edge_api.local.processes import StackError
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.migrations import packaged
 from edge_api.verify.questions import verify
 from tests.database import tap

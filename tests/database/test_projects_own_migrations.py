@@ -18,7 +18,7 @@ from edge_api.local.packages import PROJECT
 from edge_api.local.postgres import SUPERUSER, Cluster, postgres_version
 from edge_api.local.processes import StackError, on_free_port
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import Finding
 from edge_api.verify.migrations import packaged
 from edge_api.verify.questions import verify

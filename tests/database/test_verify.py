@@ -17,11 +17,11 @@ from psycopg import Rollback
 from edge_api.local.packages import PROJECT
 from edge_api.local.postgres import SUPERUSER
 from edge_api.verify import report
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import Finding, fix_script
 from edge_api.verify.questions import verify
 from tests.database import mutants
-from tests.database.project import Project
+from tests.database.project import WITHOUT_PGTAP, Project
 
 VERIFY = [str(Path(sys.executable).with_name("edge-api")), "verify"]
 
@@ -51,6 +51,7 @@ def test_every_mutant_is_reported_and_its_fix_fixes_it(
 ) -> None:
     unseen, unfixed = [], []
     with project.connect(clone, SUPERUSER) as database:
+        database.execute(WITHOUT_PGTAP.encode())
         database.execute("set role postgres")
         for mutant in mutants.derive(database)[:: 1 if pytestconfig.getoption("--all-gaps") else SAMPLE]:
             with database.transaction() as rolled_back:
@@ -224,7 +225,7 @@ def test_sarif(database: psycopg.Connection, expected: Expected) -> None:
     """As the standard and GitHub want it: https://docs.github.com/en/code-security/reference/code-scanning/sarif-support."""
     first = expected.migrations[0]
     with database.transaction() as rolled_back:
-        database.execute("alter function public.list_accounts() cost 7")
+        database.execute("comment on function public.list_accounts() is null")
         database.execute("alter table public.user_accounts disable row level security")
         database.execute("alter table public.user_accounts disable trigger user_accounts_set_updated_at")
         database.execute("alter table public.user_accounts alter column user_id drop not null")

@@ -5,6 +5,8 @@ from typing import Final
 import pytest
 
 from edge_api.verify.bodies import mentions
+from edge_api.verify.syntax import read
+from tests.database.verify.texts import function
 
 _TABLE: Final = "public.user_accounts"
 _FROM: Final = f"select * from {_TABLE}"
@@ -41,6 +43,13 @@ _LIMITED: Final = (
     f"declare c uuid; begin c := (select id from {_TABLE} where {_MINE}); {_FROM} where id = c; end",
     f"begin update {_TABLE} set is_active = false where id = account and {_MINE}; if not found {_DENY} {_ACCOUNT}",
     f"begin if owner <> auth.uid() then raise exception 'x'; elsif auth.uid() = owner then {_THEIRS} if; end",
+    f"begin if not (public.is_admin() and flag) {_DENY} {_FROM}; end",
+    f"begin if auth.uid() is null {_DENY} if owner <> auth.uid() and not public.is_admin() {_DENY} {_THEIRS}",
+    f"begin if not (owner is not distinct from auth.uid() and public.is_admin()) {_DENY} {_THEIRS}",
+    f"{_FROM} where not (user_id <> auth.uid() or account_name = 'x')",
+    f"{_FROM} ua where exists (select from (select auth.uid() id union select auth.uid()) x where x.id = ua.id)",
+    f"select ua.* from public.t left join ({_TABLE} ua join public.s on s.id = ua.id) on ua.{_MINE}",
+    f"with x as (select auth.uid() as me), y (mine) as (select me from x) {_FROM} join x on user_id = x.me",
 )
 _UNLIMITED: Final = (
     f"{_FROM} where {_MINE} is null",
@@ -84,7 +93,7 @@ _UNLIMITED: Final = (
     f"select s.* from (select user_id from {_TABLE} union all select user_id from {_TABLE}) s",
     f"declare c uuid := auth.uid(); begin perform f(c); c := owner; {_FROM} where user_id = c; end",
     f"declare c uuid := auth.uid(); begin select owner into strict c; {_FROM} where user_id = c; end",
-    f"declare c uuid := auth.uid(); begin fetch cur into c; {_FROM} where user_id = c; end",
+    f"declare c uuid := auth.uid(); cur refcursor; begin fetch cur into c; {_FROM} where user_id = c; end",
     f"declare c uuid := auth.uid(); begin execute 'select 1' into c; {_FROM} where user_id = c; end",
     f"declare c uuid := auth.uid(); begin foreach c in array list loop {_FROM} where user_id = c; end loop; end",
     f"declare c uuid default auth.uid(); begin call public.other(c); {_FROM} where user_id = c; end",
@@ -125,6 +134,22 @@ _UNLIMITED: Final = (
     f"update only ({_TABLE}) set is_active = false",
     f"grant select on public.t, {_TABLE} to anon",
     f"{_FROM} where not (user_id <> auth.uid()) is true",
+    f"{_FROM} where not (user_id = auth.uid() or is_active)",
+    f"{_FROM} where not (user_id <> auth.uid() and is_active)",
+    f"begin if owner <> auth.uid() and not public.is_admin() {_DENY} {_THEIRS}",
+    f"begin if auth.uid() is null {_DENY} if owner <> auth.uid() and not flag {_DENY} {_THEIRS}",
+    f"{_FROM} where coalesce(public.is_admin(), true)",
+    f"begin if not coalesce(public.is_admin(), true) {_DENY} {_FROM}; end",
+    f"{_FROM} ua left join (public.t b join public.s c on exists (select from public.u where {_MINE})) on true",
+    f"{_FROM} a full join (select auth.uid() as id) b on a.user_id = b.id and (select count(*) from {_TABLE}) > 0",
+    f"with gone as (delete from {_TABLE} returning user_id) select * from gone where user_id = auth.uid()",
+    f"with recursive x as (select id, user_id from {_TABLE} union select * from x) select * from x",
+    f"with x as ({_FROM}) select * from x as y where y.{_MINE} union all select * from x",
+    f"select 1 union all select 2 limit (select count(*) from {_TABLE})",
+    f"begin drop policy p on {_TABLE}; end",
+    f"select * from (select auth.uid() as id), ({_FROM}) where id = auth.uid()",
+    f"begin if owner = auth.uid() then return; elsif true then raise exception 'x'; end if; {_THEIRS}",
+    f"begin if x then null; elsif owner is distinct from auth.uid() {_DENY} {_THEIRS}",
     f"{_FROM} where user_id = any (array[auth.uid()] || array[owner])",
     f"{_FROM} where exists (select from accounts_private.active_account_ids() as a (id))",
     f"{_FROM} ua where ua.user_id = (select s.b from (select auth.uid() as a, owner as b) as s)",
@@ -141,11 +166,11 @@ _UNLIMITED: Final = (
     f"begin if (select role from public.t where {_MINE}) <> 'admin' {_DENY} {_FROM}; end",
     f"begin if auth.uid() <> '00000000-0000-4000-8000-00000000ffff' {_DENY} {_FROM}; end",
     f"begin if true and (owner = auth.uid()) is not true {_DENY} {_THEIRS}",
-    f"begin if not (public.is_admin() and flag) {_DENY} {_FROM}; end",
     f"begin if {_MINE} then for n in 1..2 loop null; end loop; end if; {_FROM}; end",
     f"begin if owner = auth.uid() then for n in 1..2 loop null; end loop; end if; {_THEIRS}",
     f"begin if owner = auth.uid() then loop exit; end loop; end if; {_THEIRS}",
-    f"begin for r in select 1 where x loop if owner is distinct from auth.uid() {_DENY} end loop; {_THEIRS}",
+    "declare r record; begin for r in select 1 where x loop "
+    f"if owner is distinct from auth.uid() {_DENY} end loop; {_THEIRS}",
     f"begin begin if owner is distinct from auth.uid() {_DENY} exception when others then null; end; {_THEIRS}",
     f"begin if x then begin null; end; if owner is distinct from auth.uid() {_DENY} end if; {_THEIRS}",
     f"create rule r as on update to public.v do update {_TABLE} set is_active = false",
@@ -156,15 +181,18 @@ _UNLIMITED: Final = (
     f"select * from public.f() as x (user_id), {_TABLE} where x.{_MINE}",
     f"begin if x then perform 1 from {_TABLE} where id = account and {_MINE}; end if; if not found {_DENY} {_ACCOUNT}",
     f"declare a text; begin select account_name into a from {_TABLE} where {_MINE}; {_FROM} where user_id = a; end",
-    f"begin if owner = auth.uid() then null; else merge into t using y on x when matched then do nothing; {_THEIRS}",
+    f"begin if owner = auth.uid() then null; else merge into t using y on x when matched then do nothing; "
+    f"end if; {_THEIRS}",
     f"declare r record; begin for r in select u.id, m.id from public.t u, {_TABLE} m where m.{_MINE} loop "
     f"{_FROM} where id = r.id; end loop; end",
 )
 
 
-def _limited(text: str) -> set[bool]:
-    found = mentions(text, ("owner", "account"))
-    return {mention.own for mention in found if (mention.schema, mention.name) == ("public", "user_accounts")}
+def _limited(text: str, parameters: str = "owner uuid, account uuid") -> set[bool]:
+    defined = text if text.startswith("create ") else function(text, parameters)
+    assert read(defined).readable
+    found = [each for each in mentions(defined) if (each.schema, each.name) == ("public", "user_accounts")]
+    return {mention.limit != "any" for mention in found}
 
 
 @pytest.mark.parametrize("text", _LIMITED)
@@ -174,12 +202,12 @@ def test_what_limits_to_the_rows_of_the_caller(text: str) -> None:
 
 def test_a_column_of_another_table_limits_no_user() -> None:
     found = mentions(f"select u.email from auth.users as u, public.t where {_MINE}")
-    assert [mention.own for mention in found if mention.name == "users"] == [False]
+    assert [mention.limit for mention in found if mention.name == "users"] == ["any"]
 
 
 def test_a_parameter_that_is_given_a_value_on_one_way_is_not_the_callers() -> None:
     text = f"begin if id is null then id := auth.uid(); end if; {_FROM} where user_id = id; end"
-    assert {mention.own for mention in mentions(text, ("id",))} == {False}
+    assert _limited(text, "id uuid") == {False}
 
 
 @pytest.mark.parametrize("text", _UNLIMITED)

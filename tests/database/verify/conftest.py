@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from edge_api.local.postgres import SUPERUSER
-from tests.database.project import Project
+from tests.database.project import WITHOUT_PGTAP, Project
 from tests.database.verify.oracle import HOSTED, LOGIN_ROLE, USERS
 
 
@@ -23,4 +23,13 @@ def hosted(project: Project) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def database(project: Project, hosted: str) -> Iterator[psycopg.Connection]:
     with project.connect(hosted, SUPERUSER) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def without_pgtap(project: Project, hosted: str) -> Iterator[psycopg.Connection]:
+    """Such a project as well, without the functions that the policy tests need: each entry takes half the time."""
+    with project.clone() as name, project.connect(name, SUPERUSER) as connection:
+        for script in (HOSTED, USERS, WITHOUT_PGTAP):
+            connection.execute(script.encode())
         yield connection

@@ -15,8 +15,7 @@ import psycopg
 
 from edge_api.local import stack as local_stack
 from edge_api.local.postgres import SUPERUSER, VERSIONS, PostgresVersion
-from edge_api.verify import expected as expected_state
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import fix_script
 from edge_api.verify.questions import verify
 from tests.database import tap
@@ -82,7 +81,7 @@ def _show_all(version: PostgresVersion, folder: Path) -> Iterator[str]:
         project.connect(name, SUPERUSER) as database,
     ):
         database.execute(f"{LOGIN_ROLE} {HOSTED} {USERS}".encode())
-        shown = PolicyTests(project, name, database, expected_state.expected(), folder)
+        shown = PolicyTests(project, name, database, Expected.load(), folder)
         for title, gap in entries:
             if applies(gap, database.info.server_version):
                 wrong = shown.objections(gap)

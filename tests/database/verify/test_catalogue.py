@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from edge_api.local.postgres import postgres_version
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import fix_script
 from edge_api.verify.questions import verify
 from tests.database.verify.gap import Effect
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_verify_says_what_the_oracle_sees(
-    database: psycopg.Connection, verifier: Verifier, kind: str, name: str
+    without_pgtap: psycopg.Connection, verifier: Verifier, kind: str, name: str
 ) -> None:
-    wrong = complaints(database, KINDS[kind][name], verifier)
+    wrong = complaints(without_pgtap, KINDS[kind][name], verifier)
     assert not wrong, "\n".join(wrong)

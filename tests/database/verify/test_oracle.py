@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import Finding, fix_script
 from edge_api.verify.questions import verify
 from tests.database.project import Project

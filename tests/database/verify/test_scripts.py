@@ -10,7 +10,7 @@ import pytest
 
 from edge_api.local.postgres import SUPERUSER, Cluster
 from edge_api.local.stack import MIGRATOR
-from edge_api.verify.expected import Expected
+from edge_api.verify.drift import Expected
 from edge_api.verify.findings import fix_script
 from edge_api.verify.questions import verify
 from tests.database.project import Project
@@ -185,6 +185,10 @@ def test_what_is_created_again_is_as_it_was(
             'account" on public.user_accounts to authenticated using (user_id = (select auth.uid()))'
         ),
         weaker("alter table public.user_accounts add column number int generated always as identity", only_person=True),
+        weaker('alter table public.user_accounts alter column account_name type text collate "C"', levels="warning"),
+        locked_out("alter table public.user_accounts alter column account_name type varchar(255)", levels="error"),
+        locked_out("alter table public.user_accounts alter column id drop default", levels="error"),
+        locked_out("create rule r as on update to public.user_accounts do instead nothing"),
         locked_out("drop schema auth cascade", superuser=True, only_person=True),
         own("create role team; grant team to authenticated; grant usage on schema public to team", superuser=True),
     ],

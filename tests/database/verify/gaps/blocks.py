@@ -262,11 +262,11 @@ GAPS: Final[dict[str, Gap]] = {
             ),
         }.items()
     },
-    "a check of a function that always agrees": reached(
+    "a check of a function that always agrees": undecidable(
         "create function public.is_admin() returns boolean language sql as 'select true'; "
         + _block(f"if not public.is_admin() {_DENY} {_QUERY};")
     ),
-    "a check of a function that asks whether somebody is signed in": reached(
+    "a check of a function that asks whether somebody is signed in": undecidable(
         "create function public.is_admin() returns boolean language sql as 'select auth.uid() is not null'; "
         + _block(f"if not public.is_admin() {_DENY} {_QUERY};")
     ),
@@ -280,12 +280,12 @@ GAPS: Final[dict[str, Gap]] = {
         "(select from public.admins as a where a.user_id = (select auth.uid())); end$$; "
         + _function(f"{_UA} where public.is_admin()")
     ),
-    "a check of a table that anybody can write": reached(
+    "a check of a table that anybody can write": undecidable(
         "create table public.admins (user_id uuid);"
         + _block(f"if not exists (select from public.admins where user_id = auth.uid()) {_DENY} {_QUERY};"),
         attack=f"insert into public.admins values ({_SELF}); select * from public.f()",
     ),
-    "a share that anybody can write": reached(
+    "a share that anybody can write": undecidable(
         "create table public.shares (user_id uuid, account_id uuid); grant insert on public.shares to authenticated;"
         + _function(f"{_UA} join public.shares as s on s.account_id = ua.id where s.user_id = auth.uid()"),
         attack=f"insert into public.shares values ({_SELF}, '{{account}}'); select * from public.f()",
@@ -392,16 +392,16 @@ GAPS: Final[dict[str, Gap]] = {
             "an administrator in a list": "(select auth.uid()) in (select user_id from public.admins)",
         }.items()
     },
-    "somebody else by a function of the project's": reached(
+    "somebody else by a function of the project's": undecidable(
         "create function public.me() returns uuid language sql stable as "
         "$$select '00000000-0000-4000-8000-00000000001a'::uuid$$; revoke execute on function public.me() from public, "
         "anon, authenticated; " + _function(f"{_UA} where user_id = public.me()")
     ),
-    "whom one says by a function of the project's": reached(
+    "whom one says by a function of the project's": undecidable(
         "create function public.me(who uuid) returns uuid language sql stable as 'select coalesce(who, auth.uid())'; "
         + _function(f"{_UA} where user_id = public.me(owner)", "owner uuid")
     ),
-    "an administrator in a list that anybody can write": reached(
+    "an administrator in a list that anybody can write": undecidable(
         "create table public.admins (user_id uuid);"
         + _function(f"{_UA} where auth.uid() in (select user_id from public.admins)"),
         attack=f"insert into public.admins values ({_SELF}); select * from public.f()",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, own, reached, weaker
+from tests.database.verify.gap import CONTESTED, Gap, own, reached, undecidable, weaker
 
 _DEFINER = "language sql security definer set search_path = ''"
 _PLPGSQL = "language plpgsql security definer set search_path = ''"
@@ -122,7 +122,10 @@ GAPS: Final[dict[str, Gap]] = {
             "a metadata claim": f"{_UA} where auth.jwt() -> 'user_metadata' ->> 'role' = 'service_role'",
         }.items()
     },
-    "seems to limit: the name of a parameter": reached(
+    "seems to check: a variable by its block's name": undecidable(
+        _block(f"f.caller := owner; {_QUERY} where user_id = caller;", "owner uuid, caller uuid default auth.uid()")
+    ),
+    "seems to limit: the name of a parameter": undecidable(
         f"create function public.f(user_id uuid) {_ROWS} {_PLPGSQL} as $$#variable_conflict use_variable\n"
         f"begin {_QUERY} where user_id = auth.uid(); end$$",
         attack="select public.f((current_setting('request.jwt.claims', true)::json ->> 'sub')::uuid)::text",
@@ -326,11 +329,6 @@ GAPS: Final[dict[str, Gap]] = {
                 f"select 1, owner into n, caller; {_QUERY} where user_id = caller;",
                 "owner uuid",
                 "declare n int; caller uuid := auth.uid();",
-            ),
-            "a variable by its block's name": (
-                f"f.caller := owner; {_QUERY} where user_id = caller;",
-                "owner uuid, caller uuid default auth.uid()",
-                "",
             ),
             "a loop over all": (
                 "for r in select * from public.user_accounts loop return next r; "

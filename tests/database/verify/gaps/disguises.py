@@ -144,7 +144,8 @@ GAPS: Final[dict[str, Gap]] = {
     "a trigger that becomes service_role": reached(
         "create table public.todos (id int); create function public.f() returns trigger language plpgsql as $$begin "
         "set local role service_role; update public.user_accounts set account_name = 'Reached'; return null; end$$; "
-        "create trigger t after insert on public.todos for each row execute function public.f()"
+        "create trigger t after insert on public.todos for each row execute function public.f()",
+        only_person=True,
     ),
     "a function that is the victim": reached(
         "create function public.f() returns setof public.user_accounts language plpgsql as $$begin perform "

@@ -234,6 +234,11 @@ GAPS: Final[dict[str, Gap]] = {
     "in the migrations' schema": reached(
         f"create function accounts_private.f() returns text {_DEFINER} as $${_NAMES}$$", only_person=True
     ),
+    "in words of PostgreSQL 18": undecidable(
+        f"create function public.f() returns setof text {_DEFINER} begin atomic update public.user_accounts set "
+        "account_name = 'Reached' returning with (old as before) before.account_name; end",
+        since=18,
+    ),
     "runs any statement": undecidable(
         f"create function public.f(query text) returns text {_PLPGSQL} as "
         "'declare result text; begin execute query into result; return result; end'"
@@ -387,7 +392,7 @@ GAPS: Final[dict[str, Gap]] = {
         declare c cursor for select account_name from public.user_accounts order by id; result text;
         begin open c; fetch c into result; close c; return result; end$$"""
     ),
-    "a cursor for the caller": reached(
+    "a cursor for the caller": undecidable(
         f"""create function public.f(c refcursor) returns refcursor {_PLPGSQL} as
         $$begin open c for select * from public.user_accounts; return c; end$$""",
         attack="begin; select public.f('c'); fetch all from c".removeprefix("begin; "),

@@ -30,6 +30,9 @@ GAPS: Final[dict[str, Gap]] = {
     "authenticator inherits": weaker(
         "alter role authenticator inherit", superuser=True, levels="error warning info none"
     ),
+    "authenticator is no member of authenticated": locked_out(
+        "revoke authenticated from authenticator", superuser=True, levels="error"
+    ),
     "service_role to authenticated": contested("grant service_role to authenticated", superuser=True),
     "service_role to anon, inherited": contested("grant service_role to anon with inherit true", superuser=True),
     "service_role to authenticated through another": contested(

@@ -258,7 +258,7 @@ GAPS: Final[dict[str, Gap]] = {
     "an overload": weaker(
         "create function public.get_account(account_id text) returns int language sql as 'select 1'",
         only_person=True,
-        levels="error warning",
+        levels="error",
     ),
     "an overload with a default": weaker(
         "create function public.list_accounts(page int) returns int language sql as 'select 1'",

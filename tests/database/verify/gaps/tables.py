@@ -97,6 +97,11 @@ GAPS: Final[dict[str, Gap]] = {
         f"alter table public.parent enable row level security; {_INHERIT} public.parent",
         levels="warning info none",
     ),
+    "a rule in words of PostgreSQL 18": undecidable(
+        "create table public.todos (id uuid); create rule r as on insert to public.todos do instead update "
+        "public.user_accounts set account_name = 'Reached' returning with (old as before) before.id",
+        since=18,
+    ),
     "a rule on another table that updates": reached(
         "create table public.todos (id int); create rule r as on insert to public.todos do also "
         "update public.user_accounts set account_name = 'Reached'"
@@ -198,13 +203,13 @@ GAPS: Final[dict[str, Gap]] = {
         "create table public.orders (account_id uuid references public.user_accounts (id)); "
         "alter table public.orders enable row level security",
         only_person=True,
-        levels="warning info",
+        levels="warning info none",
     ),
     "a foreign key that restricts": weaker(
         "create table public.orders (account_id uuid references public.user_accounts (id) on delete restrict); "
         "alter table public.orders enable row level security",
         only_person=True,
-        levels="warning info",
+        levels="warning info none",
     ),
     "a foreign key that forgets": weaker(
         "create table public.orders (account_id uuid references public.user_accounts (id) on delete set null); "
