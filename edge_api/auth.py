@@ -20,10 +20,8 @@ from edge_api.errors import ApiError, Kind
 
 # Supabase's access tokens have 500 to 2,000 characters; servers in between refuse headers over 8 KiB.
 _MAX_TOKEN_LENGTH: Final = 8192
-# A JWT (RFC 7519) in the compact form of RFC 7515
-_COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
-# Clocks differ; PostgREST allows 30 s as well.
-_LEEWAY_SECONDS: Final = 30
+_COMPACT_JWS: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")  # RFC 7515, 7.1
+_LEEWAY_SECONDS: Final = 30  # clocks differ; PostgREST allows as much
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,7 @@ APPLICATION: Final = "edge_api.server:application"
 
 # Longer than a proxy keeps its idle connections (nginx: 60 s): reusing one that is being closed fails the request.
 _KEEP_ALIVE_SECONDS: Final = 75
-# Requests under way hold so many objects that, with Python's own 700, the garbage collector runs every twenty
-# requests and finds nothing: 4 % of a worker's time.
+# With Python's own 700, the garbage collector runs every twenty requests and finds nothing: 4 % of a worker's time.
 _OBJECTS_BEFORE_COLLECTION: Final = 20_000
 
 

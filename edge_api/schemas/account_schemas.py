@@ -1,20 +1,29 @@
 """Accounts as they enter and leave the API."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic_core import PydanticCustomError
 
 # Mirrors, to fail early, the constraints user_accounts_account_name_*, which decide.
 _NAME: Final = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+_RULE: Final = "no control characters, no white space at either end"
+
+
+def _check_characters(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise PydanticCustomError("string_characters", f"String should have {_RULE}")
+    return name
+
+
 AccountName = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=255, pattern=_NAME),
-    Field(
-        description="1 to 255 characters, no control characters, no white space at either end.",
-        examples=["My Alpaca Account"],
-    ),
+    Field(strict=True, min_length=1, max_length=255, json_schema_extra={"pattern": _NAME}),
+    AfterValidator(_check_characters),
+    Field(description=f"1 to 255 characters, {_RULE}.", examples=["My Alpaca Account"]),
 ]
 
 
@@ -34,7 +43,7 @@ class UserAccountResponse(BaseModel):
 
     id: UUID
     user_id: Annotated[UUID, Field(description="The owner: the user whose token created the account.")]
-    account_name: Annotated[str, StringConstraints(min_length=1)]
+    account_name: Annotated[str, Field(min_length=1)]
     is_active: Annotated[StrictBool, Field(description="Whether the account may be used. Not the user's to change.")]
     created_at: Timestamp
     updated_at: Timestamp
