@@ -9,7 +9,7 @@ import click
 from edge_api import WHEEL
 from edge_api.verify.migrations import MigrationsError, copy, packaged
 
-_FORMATS: Final = click.Choice(["text", "json", "sarif"])
+_FORMATS: Final = click.Choice(["text", "json"])
 _LEVELS: Final = click.Choice(["error", "warning", "info"])
 
 

@@ -1,20 +1,23 @@
 """The command `edge-api verify`."""
 
+import json
 import os
 import re
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from edge_api import __version__
 from edge_api.verify import drift
 from edge_api.verify.drift import Expected
-from edge_api.verify.findings import LEVELS, Finding, Level, fix_script, printable
-from edge_api.verify.migrations import Migration, MigrationsError
+from edge_api.verify.findings import LEVELS, Finding, Level, fix_script, printable, runnable
+from edge_api.verify.migrations import MigrationsError
 from edge_api.verify.questions import verify
-from edge_api.verify.report import FORMATS, count
 
 # What other clients take in an address and libpq does not know.
 _OTHERS: Final = {"pgbouncer", "connection_limit", "pool_timeout", "pool_mode", "schema", "supa", "prepareThreshold"}
@@ -47,7 +50,7 @@ def _address() -> str:
     return f"{address}?{known}" if known else address
 
 
-def _verify() -> tuple[list[Finding], tuple[Migration, ...]]:
+def _verify() -> list[Finding]:
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     try:
         # no statement is prepared: behind a pooler, the next one could reach another session
@@ -63,8 +66,32 @@ def _verify() -> tuple[list[Finding], tuple[Migration, ...]]:
         connection.execute("set local statement_timeout = '30s'; set local lock_timeout = '5s'")
         if drift.recorded(connection) is None:
             _say("this role may not read supabase_migrations.schema_migrations: which were applied is not compared")
-        expected = Expected.load()
-        return verify(connection, expected), expected.migrations
+        return verify(connection, Expected.load())
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    """How many there are of each level, in words."""
+    numbers = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
+    parts = (f"{number} {level}{'s' * (number > 1 and level != 'info')}" for level, number in numbers.items() if number)
+    return ", ".join(parts) or "no finding"
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """A line for each finding; below it, indented, what a person has to decide, and each statement of the fix."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.level}: {finding.subject}: {finding.message}")
+        lines += [f"    decide: {finding.advice}"] if finding.advice else []
+        lines += [f"    fix: {runnable(statement)};" for statement in finding.fix]
+    return "\n".join(map(printable, lines))
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """One object: `version` of the package, and `findings`."""
+    return json.dumps({"version": __version__, "findings": [asdict(finding) for finding in findings]}, indent=2)
+
+
+_FORMATS: Final = {"text": text, "json": as_json}
 
 
 def run(output_format: str, fail_on: Level, *, fix_sql: bool) -> int:
@@ -75,16 +102,16 @@ def run(output_format: str, fail_on: Level, *, fix_sql: bool) -> int:
     """
     since = time.monotonic()
     try:
-        findings, migrations = _verify()
+        findings = _verify()
     except (_CannotVerifyError, MigrationsError, psycopg.Error) as error:
         # libpq's first line never has a password
         _say(f"edge-api: {(str(error) or type(error).__name__).splitlines()[0]}")
         return 2
-    report = fix_script(findings) if fix_sql else FORMATS[output_format](findings, migrations)
+    report = fix_script(findings) if fix_sql else _FORMATS[output_format](findings)
     if report:
         print(report)
     for finding in findings if fix_sql else ():
         if finding.advice:
             _say(f"not in the script: {finding.subject}: {finding.message}. {finding.advice}")
-    _say(f"{count(findings)} ({time.monotonic() - since:.1f} s)")
+    _say(f"{_count(findings)} ({time.monotonic() - since:.1f} s)")
     return 1 if any(LEVELS.index(finding.level) <= LEVELS.index(fail_on) for finding in findings) else 0

@@ -14,12 +14,12 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.rows import class_row
 
-from edge_api.verify.conditions import conjuncts, limit_of
 from edge_api.verify.findings import Finding, Level
 from edge_api.verify.migrations import Migration, packaged
 
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
 _MEANT: Final = "decide whether that is meant"
+_NEVER: Final = {"false"}
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ def _difference(before: object, after: object) -> str:
 
 def _policy_changed(item: Object, now: Object, finding: Finding) -> Finding:
     before, after = item.aspects["definition"], now.aspects["definition"]
-    if _demands(before) < _demands(after):
+    if _is_tighter(before, after):
         return replace(finding, level="info", message="is tighter: {actual}", advice=_MEANT, fix=())
     serves = now.needed and after["cmd"] in {before["cmd"], "ALL"}
-    return _grave(finding) if (item.needed and not serves) or "nothing" in _passes(after) else finding
+    return _grave(finding) if (item.needed and not serves) or _NEVER & {after["qual"], after["with_check"]} else finding
 
 
 def _grave(finding: Finding) -> Finding:
@@ -144,10 +144,9 @@ def _added(item: Object, level: Level) -> Finding:
     message = f"was added: {_difference(None, definition)}" if definition else "was added"
     finding = Finding("drift", level, item.subject, message, "", (f"drop {item.subject}",))
     if item.kind == "policy":
-        passes = _passes(definition)
         if definition["permissive"] == "PERMISSIVE":
-            return replace(finding, level="warning") if passes & {"any", "asked"} else finding
-        if "nothing" in passes:
+            return replace(finding, level="warning")
+        if _NEVER & {definition["qual"], definition["with_check"]}:
             return _grave(finding)
         return replace(finding, message=f"is tighter: {message}", advice=_MEANT, fix=())
     if item.kind == "rule":
@@ -156,15 +155,12 @@ def _added(item: Object, level: Level) -> Finding:
     return replace(finding, advice=advice, fix=())
 
 
-def _passes(policy: dict[str, Any]) -> set[str]:
-    """Which rows its conditions let through."""
-    return {limit_of(policy[clause]) for clause in ("qual", "with_check") if policy[clause]}
-
-
-def _demands(policy: dict[str, Any]) -> set[tuple[str, str]]:
-    """What it asks for, each condition by itself, and of whom and when."""
-    conditions = {(name, each) for name in ("qual", "with_check") for each in conjuncts(policy[name]) - {"true"}}
-    return conditions | {(name, str(policy[name])) for name in ("permissive", "roles", "cmd")}
+def _is_tighter(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a policy only asks for more, as PostgreSQL prints that."""
+    changed = {key: (str(value), str(after[key])) for key, value in before.items() if after[key] != value}
+    return changed.keys() <= {"qual", "with_check"} and all(
+        new.startswith(f"({old} AND ") or new.endswith(f" AND {old})") for old, new in changed.values()
+    )
 
 
 def _rights(item: Object, now: Object) -> Iterator[Finding]:

@@ -14,11 +14,16 @@ from typing import Final, Literal
 from edge_api.verify import bodies
 from edge_api.verify.findings import Finding
 from edge_api.verify.model import VERBS, WRITES, Code, Model, Object
+from edge_api.verify.syntax import read
 
-# Show values of columns to whom row level security does not hold for.
-_STATISTICS: Final = {"pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_statistic", "pg_statistic_ext_data"}
 _DOES: Final = {"select": "read", "insert": "add", "update": "change", "delete": "delete", "truncate": "truncate"}
-_BOOTSTRAP: Final = 10
+# Becomes another role, or another user; or nobody knows.
+_BECOMES: Final = re.compile(
+    r"\bset\s+((local|session)\s+)?\"?(role(?!\s+(to\s+)?anon)|session|request)"
+    r"|set_config\s*\(\s*(?!'(?!role|request))",
+    re.IGNORECASE,
+)
+_BOOTSTRAP: Final = "10"
 """The role that created the cluster."""
 
 Certainty = Literal["certain", "guarded", "mute", "undecided"]
@@ -45,16 +50,14 @@ class _Step:
     """A relation or a function that is reached, by whom and how."""
 
     object: Object
-    runs: int
+    runs: str
     """The current user."""
-    checked: int
+    checked: str
     """The role whose rights and policies count."""
     verbs: frozenset[str]
     certainty: Certainty = "certain"
     cut: _Cut | None = None
     """The first place where the path can be closed."""
-    is_other: bool = False
-    """Whether it was set who is calling: a condition on that limits nothing any more."""
 
     def to(self, target: Object, verbs: frozenset[str], certainty: Certainty = "certain") -> "_Step":
         certainty = max(self.certainty, certainty, key=_CERTAINTIES.index)
@@ -75,13 +78,12 @@ def findings(model: Model, tables: Sequence[str], closing: Sequence[str]) -> lis
     """
     found: defaultdict[_Cut, list[tuple[_Step, _Path]]] = defaultdict(list)
     for role in model.roles.values():
-        if role.actor:
-            for step, path in _Search(model, tables, role.oid).leaks((role.actor,)):
-                table = step.object
-                own = _Cut(f"table {table.name}", tuple(table.closing if table.is_expected is None else closing))
-                # what the migrations give the table back closes it to all that are not exempt
-                closes = table.is_expected and not model.roles[step.checked].is_exempt
-                found[own if step.cut is None or closes else step.cut].append((step, path))
+        for step, path in _Search(model, tables, role.oid).leaks((role.actor,)) if role.actor else ():
+            table = step.object
+            own = _Cut(f"table {table.name}", tuple((table.closing or ()) if table.is_expected is None else closing))
+            # what the migrations give the table back closes it to all that are not exempt
+            closes = table.is_expected and not model.roles[step.checked].is_exempt
+            found[own if step.cut is None or closes else step.cut].append((step, path))
     return [_finding(cut, leaks) for cut, leaks in found.items()]
 
 
@@ -92,18 +94,19 @@ def _finding(cut: _Cut, leaks: Sequence[tuple[_Step, _Path]]) -> Finding:
     actors = " and ".join(dict.fromkeys(path[0] for _, path in leaks))
     verbs = ", ".join(text for verb, text in _DOES.items() if any(verb in step.verbs for step, _ in leaks))
     message = f"{_MESSAGES[certainty].format(actors, verbs, step.object.name)}: {' > '.join(path)}"
-    advice, fix = "", cut.fix
-    if certainty in {"mute", "undecided"} or (certainty == "guarded" and not cut.subject.startswith("view ")):
-        advice, fix = f"read it and decide; if it can do without: {'; '.join(cut.fix) or 'drop it'}", ()
-    elif not fix:
-        advice = "decide which of these rights, attributes or memberships is meant, and take back the others"
-    return Finding("reach", "error" if certainty == "certain" else "warning", cut.subject, message, advice, fix)
+    if certainty != "certain":
+        advice = f"read it and decide; if it can do without: {'; '.join(cut.fix) or 'drop it'}"
+        return Finding("reach", "warning", cut.subject, message, advice, ())
+    advice = (
+        "" if cut.fix else "decide which of these rights, attributes or memberships is meant, and revoke the others"
+    )
+    return Finding("reach", "error", cut.subject, message, advice, cut.fix)
 
 
 class _Search:
     """The paths of one role."""
 
-    def __init__(self, model: Model, tables: Sequence[str], actor: int) -> None:
+    def __init__(self, model: Model, tables: Sequence[str], actor: str) -> None:
         self._model = model
         self._tables = [each for each in model.objects.values() if each.name in tables]
         self._actor = actor
@@ -129,68 +132,57 @@ class _Search:
     def _last(self, step: _Step) -> Iterator[tuple[str, _Step]]:
         """The rows of others that are reached in a relation itself."""
         table, name = step.object, self._model.roles[step.checked].name
-        verbs = (
-            self._model.foreign(step.checked, table) & step.verbs if table.is_protected or table.copy else frozenset()
-        )
+        verbs = table.foreign(step.checked) & step.verbs
         if step.certainty == "mute" and verbs & WRITES:
             step = replace(step, certainty="certain")
         if verbs and table.is_protected:
             yield f"{table.name}, whose row level security lets {name} through", step.to(table, verbs)
-        elif "select" in verbs and table.copy:
-            yield f"{table.name}, which has rows and columns of the table", step.to(table, verbs, table.copy)
+        elif "select" in verbs and table.is_copy:
+            yield f"{table.name}, which has rows and columns of the table", step.to(table, verbs)
 
     def _after(self, step: _Step) -> Iterator[tuple[str, _Step]]:
         """What runs when an object is used, and what that uses."""
         for code in self._model.codes[step.object.oid]:
-            # a foreign key changes the rows that refer to those that are changed
-            verbs = self._model.foreign(step.checked, step.object) if code.kind == "constraint" else step.verbs
-            through = step.verbs & verbs & code.verbs
+            through = step.verbs & {*code.verbs}
             for label, way in self._ways(code, step) if through or not code.verbs else ():
+                yield from ((f"{label}, {does}", each) for does, each in self._undecided(code, way))
                 # what is looked up as it runs, and with the caller's rights, the caller may do without it
                 if code.is_resolved or way.runs != self._actor:
                     yield from ((label, each) for each in self._mentioned(code, replace(way, verbs=through)))
                     cut = way.cut if way.runs != step.runs else step.cut
                     yield from ((label, each) for each in self._called(code, replace(way, checked=way.runs, cut=cut)))
-                    yield from ((f"{label}, {does}", each) for does, each in self._undecided(code, way))
 
     def _ways(self, code: Code, step: _Step) -> Iterator[tuple[str, _Step]]:
         """With whose rights code runs: with others' until its fix takes them from it, and then with the user's."""
-        roles = self._model.roles
         if code.checks is not None:
             cut = step.cut or _Cut(code.label, tuple(code.fix))
-            label = f"{code.label} with the rights of {roles[code.checks].name}"
+            label = f"{code.label} with the rights of {self._model.roles[code.checks].name}"
             yield label, replace(step, runs=code.runs or step.runs, checked=code.checks, cut=cut)
         if code.checks is None or code.kind in {"view", "function"}:
             yield code.label, replace(step, checked=step.runs)
-        if code.checks is None and code.kind == "function" and step.runs == self._actor:
+        if code.checks is None and step.runs == self._actor and _BECOMES.search(code.text):
             # nobody needs a right for what a trigger calls
-            revoke = f"revoke execute on routine {code.name} from public, anon, authenticated cascade"
-            fix = (revoke,) if "execute" in step.object.verbs(_BOOTSTRAP) else ()
-            step = replace(step, cut=step.cut or _Cut(code.label, fix))
-            for setting, value in (*step.object.identity, *bodies.becomes(code.text)):
-                label = f"{code.label}, which {f'becomes {value}' if value else 'sets who is calling'}"
-                certainty: Certainty = "certain" if value or setting == "identity" else "undecided"
-                way = step.to(step.object, frozenset(), certainty)
-                if not value:
-                    yield label, replace(way, runs=_BOOTSTRAP, checked=_BOOTSTRAP, is_other=True)
-                for role in roles.values():
-                    if role.is_settable and role.name == value:
-                        yield label, replace(way, runs=role.oid, checked=role.oid)
+            fix = f"revoke execute on routine {code.name} from public, anon, authenticated cascade"
+            cut = step.cut or _Cut(code.label, (fix,) if "execute" in step.object.verbs(_BOOTSTRAP) else ())
+            yield (
+                f"{code.label}, which sets who is calling",
+                replace(step, runs=_BOOTSTRAP, checked=_BOOTSTRAP, cut=cut),
+            )
 
     def _mentioned(self, code: Code, way: _Step) -> Iterator[_Step]:
         """The relations that code names."""
-        used, is_quiet = way.object, _is_quiet(code, way.object)
+        is_quiet = _is_quiet(code, way.object)
         for mention in bodies.mentions(code.text):
             for target in self._named(code, way, mention):
                 verbs = target.verbs(way.checked) & (way.verbs if code.is_query else mention.verbs)
                 # a condition limits what is seen through a view, not what is written to it
-                limited = verbs - {"insert", "update"} if code.is_query else verbs
-                is_limited = mention.limit != "any" and not way.is_other and target.says_whose
-                guarded = limited if is_limited else frozenset[str]()
-                if free := verbs - guarded:
-                    yield way.to(target, free, "mute" if is_quiet and not free & WRITES else "certain")
-                if guarded and not used.is_barrier:
-                    yield way.to(target, guarded, "mute" if is_quiet and not guarded & WRITES else "guarded")
+                guarded = (
+                    verbs - ({"insert", "update"} if code.is_query else set()) if mention.asks else frozenset[str]()
+                )
+                certainties: dict[Certainty, frozenset[str]] = {"certain": verbs - guarded, "guarded": guarded}
+                for certainty, some in certainties.items():
+                    if some:
+                        yield way.to(target, some, "mute" if is_quiet and not some & WRITES else certainty)
 
     def _named(self, code: Code, way: _Step, mention: bodies.Mention) -> Sequence[Object]:
         """The relations that a name can mean."""
@@ -198,10 +190,10 @@ class _Search:
         if code.is_resolved:  # what has no schema is a common table expression
             return found if mention.schema else []
         found = [each for each in found if "find" in each.verbs(way.runs)]
-        path = way.object.settings.get("search_path")
+        path = way.object.search_path
         if mention.schema or path is None:
             return found
-        return [each for schema in re.split(r'[", ]+', path) for each in found if each.schema == schema][:1]
+        return [each for schema in path for each in found if each.schema == schema][:1]
 
     def _called(self, code: Code, way: _Step) -> Iterator[_Step]:
         """The functions that code calls."""
@@ -217,20 +209,18 @@ class _Search:
 
     def _undecided(self, code: Code, way: _Step) -> Iterator[tuple[str, _Step]]:
         """What code does that its text does not say."""
-        does = ""
-        if any(mention.name in _STATISTICS for mention in bodies.mentions(code.text)):
-            does = "which reads statistics of their values"
-        elif not bodies.is_readable(code.text):
-            does = "whose text cannot be read"
+        does, checked = "", way.runs
+        if not read(code.text).readable:
+            does, checked = "whose text cannot be read", way.checked  # it may name the tables itself
         elif bodies.is_dynamic(code.text):
-            does = "which runs SQL that it puts together"
-        # what cannot be read may name the tables itself; what is put together runs as a statement of its own
-        checked = way.runs if bodies.is_readable(code.text) else way.checked
-        if does and checked != self._actor and not way.object.is_extension:
-            for table in self._tables:
-                yield does, replace(way, checked=checked).to(table, VERBS, "undecided")
+            does = "which runs or reads what it does not name"
+        if does and checked != self._actor:
+            step = replace(way, checked=checked)
+            yield from ((does, step.to(table, VERBS, "undecided")) for table in self._tables)
 
 
 def _is_quiet(code: Code, used: Object) -> bool:
     """Whether no row leaves it."""
-    return bodies.counts_only(code.text) if code.is_query else used.is_scalar and not bodies.carries_rows(code.text)
+    if code.is_query:
+        return bodies.counts_only(code.text)
+    return bool(used.is_scalar) and not bodies.carries_rows(code.text)

@@ -43,10 +43,7 @@ actors as (
 
 -- with whose rights something can run
 roles as materialized (
-    select r.oid::bigint, r.rolname as name, r.rolsuper or r.rolbypassrls as is_exempt, a.name as actor,
-        a.oid is not null or exists (
-            select from pg_roles as l where l.rolname = 'authenticator' and pg_has_role(l.oid, r.oid, 'member')
-        ) as is_settable
+    select r.oid, r.rolname as name, r.rolsuper or r.rolbypassrls as is_exempt, a.name as actor
     from pg_roles as r
     left join actors as a on r.oid = a.oid
     where a.oid is not null
@@ -60,10 +57,10 @@ relations as materialized (
     select
         c.*, format('%I.%I', n.nspname, c.relname) as name, n.nspname, p.is_expected,
         c.oid in (select k.oid from kin as k) as is_protected,
-        array(
-            select o.option_name from pg_options_to_table(c.reloptions) as o
-            where o.option_name like 'security_%' and o.option_value::boolean
-        ) as options,
+        exists (
+            select from pg_options_to_table(c.reloptions) as o
+            where o.option_name = 'security_invoker' and o.option_value::boolean
+        ) as is_invoker,
         case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end as text
     from pg_class as c
     inner join pg_namespace as n on c.relnamespace = n.oid
@@ -72,43 +69,30 @@ relations as materialized (
         and n.nspname !~ '^pg_(toast|temp)'
 ),
 
--- What users wrote, under its own name: certain beside all other columns, or in a table as "create table as" creates it
--- beside whose it is.
+-- What users wrote, under its own name: beside all other columns, or as "create table as" creates it beside whose it is.
 copies as (
-    select
-        c.oid,
-        case
-            when array_agg(a.attname) @> o.columns or (bool_or(a.attname = 'user_id') and not bool_or(a.attnotnull))
-                then 'certain'
-            else 'undecided'
-        end as certainty
+    select c.oid
     from relations as c
     inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
-    cross join (
-        select array_agg(t.attname) as columns, array_agg(t.attname) filter (where t.atttypid = 'text'::regtype) as texts
-        from protected as p
-        inner join pg_attribute as t on p.oid = t.attrelid and t.attnum > 0 and not t.attisdropped
-        where p.is_expected
-        group by p.oid
-    ) as o
     where c.relkind in ('r', 'p')
-    group by c.oid, o.columns, o.texts
+    group by c.oid
     having
         case
-            when not array_agg(a.attname) @> o.texts or (bool_or(a.attnotnull) and not bool_or(a.attname = 'user_id')) then false
+            when not (
+                array_agg(a.attname) @> array(
+                    select t.attname
+                    from protected as p
+                    inner join pg_attribute as t on p.oid = t.attrelid and t.attnum > 0 and not t.attisdropped
+                    where p.is_expected
+                )
+                or (array_agg(a.attname) @> '{user_id, account_name}' and not bool_or(a.attnotnull))
+            ) then false
             -- the size is read under a lock: of such a table only, and never of a protected one
             else exists (
                 select from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
-                where case
-                        when part.oid in (select k.oid from kin as k where not k.up) then false
-                        else pg_relation_size(part.oid) > 0
-                    end
+                where case when part.oid in (select k.oid from kin as k where not k.up) then false else pg_relation_size(part.oid) > 0 end
             )
         end
-    union all
-    select f.ftrelid, 'undecided'
-    from pg_foreign_table as f
-    inner join protected as p on p.is_expected and f.ftoptions::text like '%' || p.relname || '%'
 ),
 
 -- The statements that keep users from a relation that the migrations do not create.
@@ -149,7 +133,7 @@ code (object, kind, name, verbs, checks, runs, fix, text, is_resolved) as (
             select v.verb from (values (4, 'update'), (8, 'insert'), (16, 'delete')) as v (bit, verb)
             where c.relkind = 'v' and pg_relation_is_updatable(c.oid, false) & v.bit != 0
         ),
-        case when not 'security_invoker' = any(c.options) then c.relowner end, case c.relkind when 'm' then c.relowner end,
+        case when not c.is_invoker then c.relowner end, case c.relkind when 'm' then c.relowner end,
         case c.relkind when 'v' then array[format('alter view %s set (security_invoker = true)', c.name)] else coalesce(x.fix, '{}') end,
         c.text, true
     from relations as c
@@ -181,15 +165,6 @@ code (object, kind, name, verbs, checks, runs, fix, text, is_resolved) as (
     group by c.oid, c.name, part.oid, part.kind, part.name, part.verbs
     union all
     select
-        c.oid, 'constraint', format('%I on %s', k.conname, k.conrelid::regclass), '{update, delete}', 10, 10,
-        array[format('alter table %s drop constraint %I', k.conrelid::regclass, k.conname)],
-        format('truncate %s', k.conrelid::regclass), true
-    from relations as c
-    inner join pg_constraint as k on c.oid = k.confrelid
-    where k.contype = 'f' and not c.is_protected and k.conrelid in (select o.oid from kin as o)
-        and (k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd'))
-    union all
-    select
         p.oid, case p.prokind when 'a' then 'aggregate' else 'function' end, p.name, '{}',
         case when p.prosecdef then p.proowner end, case when p.prosecdef then p.proowner end,
         array[format('alter routine %s security invoker', p.name)],
@@ -206,95 +181,76 @@ code (object, kind, name, verbs, checks, runs, fix, text, is_resolved) as (
         end,
         p.prosqlbody is not null or p.prokind = 'a'
     from functions as p
-)
+),
 
-select
-    'role' as kind, to_jsonb(r) as document
-from roles as r
-union all
-select
-    'object' as kind,
-    jsonb_build_object(
-        'kind', 'table', 'oid', c.oid::bigint, 'name', c.name, 'schema', c.nspname, 'names', jsonb_build_array(c.relname),
-        'rights', (
-            select jsonb_agg(jsonb_build_array(r.oid, v.verb))
-            from roles as r
-            cross join unnest('{select, insert, update, delete, truncate, find, give, pass}'::text[]) as v (verb)
-            where case v.verb
-                    when 'find' then has_schema_privilege(r.oid, c.relnamespace, 'usage')
-                    when 'give' then has_column_privilege(r.oid, c.oid, owner.attnum, 'insert, update')
-                    when 'pass' then not c.relrowsecurity or r.is_exempt
-                        or (pg_has_role(r.oid, c.relowner, 'usage') and (r.actor is not null or not c.relforcerowsecurity))
-                    else case
-                        when v.verb in ('delete', 'truncate') then has_table_privilege(r.oid, c.oid, v.verb)
-                        else has_any_column_privilege(r.oid, c.oid, v.verb)
-                    end
-                end
-        ),
-        'is_protected', c.is_protected, 'is_expected', c.is_expected, 'copy', y.certainty, 'closing', x.fix,
-        'is_barrier', 'security_barrier' = any(c.options),
-        'policies', (
-            select
-                jsonb_agg(
-                    jsonb_build_object(
-                        'permissive', p.polpermissive, 'command', p.polcmd, 'using', pg_get_expr(p.polqual, p.polrelid),
-                        'check', pg_get_expr(coalesce(p.polwithcheck, p.polqual), p.polrelid),
-                        'roles', array(
-                            select r.oid
-                            from roles as r
-                            cross join unnest(p.polroles) as o (oid)
-                            where o.oid = 0 or pg_has_role(r.oid, o.oid, 'usage')
-                        )
-                    )
-                )
-            from pg_policy as p
-            where p.polrelid = c.oid
-        ),
-        -- a view that calls something else user_id says nothing by a condition on it
-        'says_whose', c.is_protected or coalesce(c.text !~* '\mas "?(user_id|id)\M', false)
-    ) as document
-from relations as c
-left join copies as y on c.oid = y.oid
-left join closing as x on c.oid = x.oid
-left join pg_attribute as owner on c.oid = owner.attrelid and owner.attname = 'user_id'
-union all
-select
-    'object' as kind,
-    jsonb_build_object(
-        'kind', 'function', 'oid', p.oid::bigint, 'name', p.name, 'schema', p.nspname,
-        'names', array(select o.oprname from pg_operator as o where o.oprcode = p.oid) || p.proname,
-        'rights', (
-            select jsonb_agg(jsonb_build_array(r.oid, v.verb))
-            from roles as r
-            cross join unnest('{execute, find}'::text[]) as v (verb)
-            where case v.verb
-                    when 'find' then has_schema_privilege(r.oid, p.pronamespace, 'usage')
-                    else has_function_privilege(r.oid, p.oid, v.verb) and not p.prorettype in ('trigger'::regtype, 'event_trigger'::regtype)
-                end
-        ),
+objects as (
+    select
+        'table' as kind, c.oid, c.name, c.nspname as schema, c.relnamespace as namespace, array[c.relname] as names,
+        c.is_protected, c.is_expected, c.oid in (select y.oid from copies as y) as is_copy, x.fix as closing,
+        null::boolean as is_referenced, null::boolean as is_scalar, null::text[] as search_path
+    from relations as c
+    left join closing as x on c.oid = x.oid
+    union all
+    select
+        'function', p.oid, p.name, p.nspname, p.pronamespace,
+        array(select o.oprname from pg_operator as o where o.oprcode = p.oid) || p.proname, false, null, false, null,
         -- what an operator, a cast, a default or a policy calls needs no usage on its schema
-        'is_referenced', exists (
+        exists (
             select from pg_depend as d
             where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
                 and (d.classid, d.objid) not in (
                     select 'pg_trigger'::regclass, t.oid from pg_trigger as t where t.tgfoid = p.oid
                 )
         ),
-        'is_extension', exists (
-            select from pg_depend as d
-            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+        not p.proretset and p.prorettype = any(
+            '{void, boolean, smallint, integer, bigint, numeric, real, double precision, date, interval, timestamptz, timestamp}'::regtype[]
         ),
-        'is_scalar', not p.proretset and p.prorettype = any(
-            '{void, boolean, smallint, integer, bigint, numeric, real, double precision, date, interval, timestamptz, timestamp,
-            trigger, event_trigger}'::regtype[]
-        ),
-        'settings', (
-            select jsonb_object_agg(split_part(s, '=', 1), substr(s, strpos(s, '=') + 1)) from unnest(p.proconfig) as s
-        )
-    ) as document
-from functions as p
+        (select regexp_split_to_array(substr(s, 13), '[", ]+') from unnest(p.proconfig) as s where s ~ '^search_path=')
+    from functions as p
+)
+
+select 'role' as kind, to_jsonb(r) as document
+from roles as r
 union all
 select
-    'code' as kind,
-    to_jsonb(c) || jsonb_build_object('object', c.object::bigint, 'checks', c.checks::bigint, 'runs', c.runs::bigint) as document
+    'object' as kind,
+    to_jsonb(o) - 'namespace' || jsonb_build_object(
+        'rights', array(
+            select array[r.oid::text, v.verb]
+            from roles as r
+            cross join unnest('{find, execute, select, insert, update, delete, truncate, give, pass}'::text[]) as v (verb)
+            where case
+                    when v.verb = 'find' then has_schema_privilege(r.oid, o.namespace, 'usage')
+                    when v.verb = 'execute' and p.prorettype in ('trigger'::regtype, 'event_trigger'::regtype) then false
+                    when (v.verb = 'execute') != (o.kind = 'function') then false
+                    when v.verb = 'execute' then has_function_privilege(r.oid, o.oid, v.verb)
+                    when v.verb = 'give' then has_column_privilege(r.oid, o.oid, owner.attnum, 'insert, update')
+                    when v.verb = 'pass' then not c.relrowsecurity or r.is_exempt
+                        or (pg_has_role(r.oid, c.relowner, 'usage') and (r.actor is not null or not c.relforcerowsecurity))
+                    when v.verb in ('delete', 'truncate') then has_table_privilege(r.oid, o.oid, v.verb)
+                    else has_any_column_privilege(r.oid, o.oid, v.verb)
+                end
+        ),
+        'policies', array(
+            select
+                jsonb_build_object(
+                    'permissive', w.polpermissive, 'command', w.polcmd, 'using', pg_get_expr(w.polqual, w.polrelid),
+                    'check', pg_get_expr(coalesce(w.polwithcheck, w.polqual), w.polrelid),
+                    'roles', array(
+                        select r.oid
+                        from roles as r
+                        cross join unnest(w.polroles) as t (oid)
+                        where t.oid = 0 or pg_has_role(r.oid, t.oid, 'usage')
+                    )
+                )
+            from pg_policy as w
+            where w.polrelid = o.oid
+        )
+    ) as document
+from objects as o
+left join pg_class as c on o.kind = 'table' and o.oid = c.oid
+left join pg_proc as p on o.kind = 'function' and o.oid = p.oid
+left join pg_attribute as owner on c.oid = owner.attrelid and owner.attname = 'user_id'
+union all
+select 'code' as kind, to_jsonb(c) as document
 from code as c

@@ -1,13 +1,12 @@
 """SQL and PL/pgSQL as trees, by PostgreSQL's own parser.
 
-A node is a dictionary of one item, its kind and its fields, as PostgreSQL prints it. What changes no value is left out:
-locations, casts that cut nothing off, a select around one expression, and `nullif(…, '')`.
+A node is a dictionary of one item, its kind and its fields, as PostgreSQL prints it, without its place in the text.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final
 
 import pgparse
@@ -18,10 +17,7 @@ Tree = Any
 _PLACES: Final = frozenset({"location", "stmt_location", "stmt_len", "lineno"})
 # Some nodes are printed without their kind: each by a field that only nodes of this kind have.
 _BARE: Final = {"relname": "RangeVar", "limitOption": "SelectStmt", "funcname": "FuncCall"}
-# Fields of which something is to be made.
-_SPECIAL: Final = frozenset({"dynquery", "withClause"})
 _EMPTY: Final[dict[str, Tree]] = {"sval": "", "ival": 0, "fval": "", "boolval": False}
-_CUTTING: Final = frozenset({"char", "bpchar", "bit"})
 _OUTPUT: Final = frozenset({"FUNC_PARAM_OUT", "FUNC_PARAM_TABLE"})
 # How PL/pgSQL has a text parsed; what is more is an assignment.
 _STATEMENT, _EXPRESSION = 0, 2
@@ -35,6 +31,8 @@ class Text:
     parameters: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     """Of PL/pgSQL, in the order in which its statements number them."""
+    given: tuple[tuple[str, Tree], ...] = ()
+    """Variables with what they begin with, and cursors with their queries."""
     readable: bool = True
     """Whether the parser knows its language and its syntax."""
 
@@ -43,7 +41,7 @@ class Text:
 def read(text: str) -> Text:
     """The statements of a function's definition, or of a text."""
     try:
-        match statements := _statements(text):
+        match statements := parsed(text):
             case [{"CreateFunctionStmt": function}]:
                 return _function(text, function)
         return Text(statements)
@@ -51,8 +49,9 @@ def read(text: str) -> Text:
         return Text([], readable=False)
 
 
-def _statements(text: str) -> list[Tree]:
-    return [replaced(each["stmt"], _simple) for each in pgparse.parse(text)]
+def parsed(text: str) -> list[Tree]:
+    """The statements of a text. Raises PGQueryError where it is none."""
+    return [_plain(each["stmt"]) for each in pgparse.parse(text)]
 
 
 def _function(text: str, function: Tree) -> Text:
@@ -64,7 +63,7 @@ def _function(text: str, function: Tree) -> Text:
     source = options["as"]["List"]["items"][0]
     match options["language"]:
         case "sql":
-            return Text(_statements(source), parameters)
+            return Text(parsed(source), parameters)
         case "plpgsql" if "use_variable" not in source:  # else names mean other things than in SQL
             return _block(_plpgsql(text), parameters)
     return Text([], readable=False)
@@ -72,15 +71,14 @@ def _function(text: str, function: Tree) -> Text:
 
 def _block(function: Tree, parameters: tuple[str, ...]) -> Text:
     variables: list[str] = []
-    declared = []
+    given = []
     for fields in (fields for datum in function["datums"] for fields in datum.values()):
-        if "default_val" in fields:
-            declared.append({"PLpgSQL_stmt_assign": {"varno": len(variables), "expr": fields["default_val"]}})
-        if "cursor_explicit_expr" in fields:
-            declared.append({"PLpgSQL_stmt_open": {"query": fields["cursor_explicit_expr"]}})
-        whole = variables[fields.get("recparentno", 0)] if "fieldname" in fields else ""
-        variables.append(fields.get("refname", whole))
-    return Text(replaced([*declared, function["action"]], _simple), parameters, tuple(variables))
+        variables.append(fields.get("refname", variables[fields.get("recparentno", 0)] if variables else ""))
+        if value := fields.get("default_val", fields.get("cursor_explicit_expr")):
+            given.append((variables[-1], _plain(value)))
+    return Text(
+        [_plain(function["action"]), *(value for _, value in given)], parameters, tuple(variables), tuple(given)
+    )
 
 
 def _plpgsql(text: str) -> Tree:
@@ -96,77 +94,46 @@ def _plpgsql(text: str) -> Tree:
         return _plpgsql(changed)
 
 
+def _plain(tree: Tree) -> Tree:
+    if isinstance(tree, list):
+        return [_plain(each) for each in tree]
+    match tree:
+        case {"String": value}:
+            return value.get("sval", "")
+        case {"TypeCast": {"arg": value}}:
+            return _plain(value)
+        case {"PLpgSQL_expr": {"query": text, **options}}:
+            return _of_plpgsql(text, options)
+        case {"A_Const": value}:
+            kind = next((kind for kind in _EMPTY if kind in value), None)
+            tree = {"A_Const": value[kind].get(kind, _EMPTY[kind]) if kind else None}
+        case dict():
+            plain = {key: _with_kind(key, _plain(value)) for key, value in tree.items() if key not in _PLACES}
+            tree = _without_select(plain)
+    return tree
+
+
+def _without_select(tree: Tree) -> Tree:
+    match tree:
+        case {
+            "SubLink": {"subLinkType": "EXPR_SUBLINK", "subselect": {"SelectStmt": {"targetList": [target], **rest}}}
+        }:
+            return target["ResTarget"]["val"] if rest.keys() <= {"limitOption", "op"} else tree
+    return tree
+
+
 def _with_kind(key: str, value: Tree) -> Tree:
     if isinstance(value, dict) and key[0].islower():
         return next(({kind: value} for field, kind in _BARE.items() if field in value), value)
     return value
 
 
-def _of_plpgsql(text: str, mode: int) -> Tree:
+def _of_plpgsql(text: str, options: Tree) -> Tree:
+    mode = options.get("parseMode", _STATEMENT)
     if mode == _STATEMENT:
-        return _statements(text)
+        return parsed(text)[0]
     expression = text if mode == _EXPRESSION else re.split(":?=", text, maxsplit=1)[1]
-    (query,) = _statements(f"select {expression}")
-    return _simple({"SubLink": {"subLinkType": "EXPR_SUBLINK", "subselect": query}})
-
-
-def _simple(tree: Tree) -> Tree:
-    """What a part of a tree comes to, whose own parts are simple."""
-    simple = {key: _with_kind(key, value) for key, value in tree.items() if key not in _PLACES}
-    if len(simple) > 1 and _SPECIAL.isdisjoint(simple):
-        return simple
-    match simple:
-        case {"String": value}:
-            simple = value.get("sval", "")
-        case {"A_Const": value}:
-            kind = next((kind for kind in _EMPTY if kind in value), None)
-            simple = {"A_Const": value[kind].get(kind, _EMPTY[kind]) if kind else None}
-        case {"TypeCast": {"arg": value, "typeName": of}} if of["names"][-1] not in _CUTTING and "typmods" not in of:
-            simple = value
-        case {
-            "SubLink": {"subLinkType": "EXPR_SUBLINK", "subselect": {"SelectStmt": {"targetList": [target]} as select}}
-        }:
-            if select.keys() == {"targetList", "limitOption", "op"}:
-                simple = target["ResTarget"]["val"]
-        case {"A_Expr": {"kind": "AEXPR_NULLIF", "lexpr": value, "rexpr": {"A_Const": ""}}}:
-            simple = value
-        case {"PLpgSQL_expr": expression}:
-            simple = _of_plpgsql(expression["query"], expression.get("parseMode", _STATEMENT))
-        case {"PLpgSQL_stmt_dynexecute": fields} | {"PLpgSQL_stmt_dynfors": fields} if "query" in fields:
-            dynamic = {**fields, "dynquery": fields["query"]}
-            simple = {next(iter(tree)): _simple({key: dynamic[key] for key in dynamic if key != "query"})}
-        case {"dynquery": {"A_Const": str(text)}}:  # as good as the statement itself
-            query = replaced(_statements(text), partial(_with_value, simple.get("params", [])))
-            simple = {key: simple[key] for key in simple if key != "dynquery"} | {"query": query}
-        case {"withClause": {"ctes": tables}}:
-            simple = _without_names(tables, {key: simple[key] for key in simple if key != "withClause"})
-    return simple
-
-
-def _with_value(values: list[Tree], node: Tree) -> Tree:
-    match node:
-        case {"ParamRef": {"number": number}} if number <= len(values):
-            return values[number - 1]
-    return node
-
-
-def _without_names(tables: list[Tree], query: Tree) -> Tree:
-    """A query with common table expressions instead of their names; what writes stays, and runs once."""
-    written: list[Tree] = []
-    while tables:
-        table = tables[0]["CommonTableExpr"]
-        written += [] if "SelectStmt" in table["ctequery"] else [table["ctequery"]]
-        query, tables = replaced([query, tables[1:]], partial(_with_table, table))
-    return {**query, "written": written}
-
-
-def _with_table(table: Tree, node: Tree) -> Tree:
-    match node:
-        case {"RangeVar": named} if named["relname"] == table["ctename"] and "schemaname" not in named:
-            alias = {"aliasname": table["ctename"], **named.get("alias", {})}
-            renamed = {"colnames": table["aliascolnames"]} if "aliascolnames" in table else {}
-            return {"RangeSubselect": {"subquery": table["ctequery"], "alias": {**renamed, **alias}}}
-    return node
+    return _without_select({"SubLink": {"subLinkType": "EXPR_SUBLINK", "subselect": parsed(f"select {expression}")[0]}})
 
 
 def nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
@@ -178,23 +145,3 @@ def nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
             yield from ((key, value) for key, value in each.items() if key[0].isupper() and isinstance(value, dict))
         if isinstance(each, dict | list):
             pending += reversed(each.values() if isinstance(each, dict) else each)
-
-
-def parts(tree: Tree) -> Iterator[Tree]:
-    """The statements of SQL in a tree that are in no other one, and lists of statements of PL/pgSQL."""
-    match tree:
-        case [dict(first), *_] if any(kind.startswith("PLpgSQL_stmt_") for kind in first):
-            yield tree
-        case list():
-            for each in tree:
-                yield from parts(each)
-        case dict():
-            for key, value in tree.items():
-                yield from [tree] if key[0].isupper() and key.endswith("Stmt") else parts(value)
-
-
-def replaced(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
-    """A tree with what a function makes of each node in it, and of its fields."""
-    if isinstance(tree, list):
-        return [replaced(each, change) for each in tree]
-    return change({key: replaced(value, change) for key, value in tree.items()}) if isinstance(tree, dict) else tree

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import Rollback
 
-from edge_api.local.packages import PROJECT
 from edge_api.local.postgres import SUPERUSER
-from edge_api.verify import report
+from edge_api.verify import command
 from edge_api.verify.drift import Expected
 from edge_api.verify.findings import Finding, fix_script
 from edge_api.verify.questions import verify
@@ -186,7 +184,7 @@ def test_the_command_and_a_role_that_may_only_log_in(project: Project, clone: st
     ],
 )
 def test_what_cannot_be_verified(url: str | None, said: str, tmp_path: Path) -> None:
-    done = run(url, "--format=sarif", tmp_path=tmp_path)
+    done = run(url, "--format=json", tmp_path=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "secret" not in done.stderr
@@ -198,7 +196,7 @@ def test_a_name_cannot_fake_a_line(database: psycopg.Connection, expected: Expec
     with database.transaction() as rolled_back:
         database.execute(f'create policy "{name}" on public.user_accounts using (true)'.encode())
         findings = verify(database, expected)
-        printed = report.text(findings, ())
+        printed = command.text(findings)
         run_fixes(database, findings)
         assert verify(database, expected) == []
         raise Rollback(rolled_back)
@@ -219,38 +217,3 @@ def test_the_script_is_one_transaction_in_an_order_that_works() -> None:
     lines = fix_script([replace(finding, fix=statements), replace(finding, fix=statements[2:])]).splitlines()
     assert (lines[0], lines[-1]) == ("begin;", "commit;")
     assert [line for line in lines if "public.t" in line] == [f"{statement};" for statement in reversed(statements)]
-
-
-def test_sarif(database: psycopg.Connection, expected: Expected) -> None:
-    """As the standard and GitHub want it: https://docs.github.com/en/code-security/reference/code-scanning/sarif-support."""
-    first = expected.migrations[0]
-    with database.transaction() as rolled_back:
-        database.execute("comment on function public.list_accounts() is null")
-        database.execute("alter table public.user_accounts disable row level security")
-        database.execute("alter table public.user_accounts disable trigger user_accounts_set_updated_at")
-        database.execute("alter table public.user_accounts alter column user_id drop not null")
-        database.execute('drop policy "Users see their own account" on public.user_accounts')
-        database.execute("delete from supabase_migrations.schema_migrations where name = %s", [first.name])
-        findings = verify(database, expected)
-        raise Rollback(rolled_back)
-    log: dict[str, Any] = json.loads(report.sarif(findings, expected.migrations))
-    assert log["version"] == "2.1.0"
-    (sarif_run,) = log["runs"]
-    rules = [rule["id"] for rule in sarif_run["tool"]["driver"]["rules"]]
-    assert rules == ["drift", "reach", "surroundings"]
-    assert {result["level"] for result in sarif_run["results"]} == {"error", "warning", "note"}
-    places = set()
-    for result in sarif_run["results"]:
-        assert rules[result["ruleIndex"]] == result["ruleId"]
-        (location,) = result["locations"]
-        uri = location["physicalLocation"]["artifactLocation"]["uri"]
-        line = location["physicalLocation"]["region"]["startLine"]
-        places.add((result["ruleId"], (PROJECT / uri).read_text().splitlines()[line - 1]))
-    assert places == {
-        ("drift", "create function public.list_accounts()"),
-        ("drift", "create table public.user_accounts ("),
-        ("reach", "create table public.user_accounts ("),
-        ("drift", "create trigger user_accounts_set_updated_at"),
-        ("drift", 'create policy "Users see their own account" on public.user_accounts'),
-        ("drift", first.sql.splitlines()[0]),
-    }

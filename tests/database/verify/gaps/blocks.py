@@ -28,6 +28,31 @@ def _block(body: str, arguments: str = "", declared: str = "") -> str:
     return f"create function public.f({arguments}) {_ROWS} {_PLPGSQL} as $${declared} begin {body} end$$"
 
 
+# Their conditions ask who is calling, and not enough: that is for a person to see.
+_ASK: Final = frozenset(
+    {
+        "a column of the other table",
+        "a common table expression of other names",
+        "a comparison of the comparison",
+        "a comparison of the comparison, once more",
+        "a handler that goes on",
+        "a list that says nothing of nobody",
+        "a longer list",
+        "a name that the caller chooses",
+        "a parameter in a table",
+        "a parameter named like the column",
+        "a parameter that is the caller",
+        "a row of the caller's in a list",
+        "a row whose id is set",
+        "a value that was given beside the caller's row",
+        "the inner of two",
+        "the text with another value",
+        "what changes after the check",
+        "found by another statement",
+        "only when nothing was given",
+    }
+)
+
 GAPS: Final[dict[str, Gap]] = {
     **{
         f"keeps: {name}": _limited(_block(body, arguments, declared))
@@ -112,7 +137,7 @@ GAPS: Final[dict[str, Gap]] = {
         }.items()
     },
     **{
-        f"seems to keep: {name}": reached(_block(body, arguments, declared))
+        f"seems to keep: {name}": (undecidable if name in _ASK else reached)(_block(body, arguments, declared))
         for name, (body, arguments, declared) in {
             "only when nothing was given": (
                 f"if owner is null then owner := auth.uid(); end if; {_QUERY} where user_id = owner;",
@@ -199,7 +224,7 @@ GAPS: Final[dict[str, Gap]] = {
         }.items()
     },
     **{
-        f"is not limited by: {name}": reached(_function(query, arguments))
+        f"is not limited by: {name}": (undecidable if name in _ASK else reached)(_function(query, arguments))
         for name, (query, arguments) in {
             "a column of the other table": (
                 f"{_UA} where user_id in (select u.id from auth.users as u, public.user_accounts as mine "
@@ -297,7 +322,7 @@ GAPS: Final[dict[str, Gap]] = {
         accounts_private.active_account_ids())));"""
         + _function(f"{_UA} join public.shares as s on s.account_id = ua.id where s.user_id = auth.uid()")
     ),
-    "seems to keep: what changes after the check": reached(
+    "seems to keep: what changes after the check": undecidable(
         _block(
             f"if owner is distinct from auth.uid() {_DENY} "
             "select user_id into owner from public.user_accounts where id = account; "
@@ -306,15 +331,15 @@ GAPS: Final[dict[str, Gap]] = {
         ),
         attack=f"select * from public.f({_SELF}, '{{account}}')",
     ),
-    "seems to keep: a parameter named like the column": reached(
+    "seems to keep: a parameter named like the column": undecidable(
         _block(f"if f.user_id is distinct from auth.uid() {_DENY} {_QUERY} as ua where ua.is_active;", "user_id uuid"),
         attack=f"select * from public.f({_SELF})",
     ),
-    "is not limited by: a parameter that is the caller": reached(
+    "is not limited by: a parameter that is the caller": undecidable(
         _function(f"{_UA} where owner = auth.uid() and is_active", "owner uuid"),
         attack=f"select * from public.f({_SELF})",
     ),
-    "is not limited by: a parameter in a table": reached(
+    "is not limited by: a parameter in a table": undecidable(
         "create table public.todos (id int); insert into public.todos values (1); alter table public.todos enable row "
         "level security; "
         + _function(f"{_UA} where exists (select from public.todos where owner = auth.uid())", "owner uuid"),
@@ -328,11 +353,11 @@ GAPS: Final[dict[str, Gap]] = {
         f"create function public.f(owner uuid) returns void {_PLPGSQL} as $$declare caller uuid := auth.uid(); begin "
         "insert into public.user_accounts (user_id, account_name) values (coalesce(owner, caller), 'Reached'); end$$"
     ),
-    "gives the caller's row away": reached(
+    "gives the caller's row away": undecidable(
         f"create function public.f(owner uuid) returns void {_DEFINER} as "
         "'update public.user_accounts set user_id = owner where user_id = auth.uid()'"
     ),
-    "a link that the caller names": reached(
+    "a link that the caller names": undecidable(
         _function(
             f"{_UA} join public.user_accounts as mine on ua.user_id::text = mine.account_name "
             "where mine.user_id = auth.uid()"
@@ -406,8 +431,8 @@ GAPS: Final[dict[str, Gap]] = {
         + _function(f"{_UA} where auth.uid() in (select user_id from public.admins)"),
         attack=f"insert into public.admins values ({_SELF}); select * from public.f()",
     ),
-    "everybody in a list": reached(_function(f"{_UA} where auth.uid() in (select id from auth.users)")),
-    "rows in a list of rows": reached(
+    "everybody in a list": undecidable(_function(f"{_UA} where auth.uid() in (select id from auth.users)")),
+    "rows in a list of rows": undecidable(
         _function(
             f"{_UA} where (user_id, is_active) in (select auth.uid(), true union select id, true from auth.users "
             "where id is not null)"

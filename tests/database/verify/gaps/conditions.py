@@ -36,6 +36,23 @@ def _view(query: str) -> str:
 _QUERY = "return query select * from public.user_accounts"
 _THEIRS = f"{_QUERY} where user_id = owner;"
 
+# Their conditions ask who is calling, and not enough: that is for a person to see.
+_ASK: Final = frozenset(
+    {
+        "a conflict",
+        "another value of the new row",
+        "caught",
+        "in a branch",
+        "in the own table",
+        "other names of columns",
+        "somebody else",
+        "the caller as a column",
+        "the union of a list",
+        "a variable of an inner block",
+        "a variable, the second of two",
+    }
+)
+
 GAPS: Final[dict[str, Gap]] = {
     **{
         f"limits: {name}": _limited(f"{_TODOS} {_CLOSED} {_function(query)}")
@@ -77,7 +94,6 @@ GAPS: Final[dict[str, Gap]] = {
             "for service_role only": f"{_UA} where auth.role() = 'service_role'",
             "an administrator": f"{_UA} where exists (select from public.todos as t where t.user_id = auth.uid() "
             "and t.done)",
-            "no rows": f"{_UA} where false",
             "an administrator by email": f"{_UA} where (auth.jwt() ->> 'email') = 'boss@example.com'",
             "an administrator by id": f"{_UA} where auth.uid() = '00000000-0000-4000-8000-00000000ffff'",
             "a lateral join": "select a.* from (select auth.uid() as id) as u cross join lateral "
@@ -87,7 +103,7 @@ GAPS: Final[dict[str, Gap]] = {
         }.items()
     },
     **{
-        f"seems to limit: {name}": reached(f"{_FILLED} {_function(query)}")
+        f"seems to limit: {name}": (undecidable if name in _ASK else reached)(f"{_FILLED} {_function(query)}")
         for name, query in {
             "a case": f"{_UA} where case when is_active and user_id = auth.uid() then false else true end",
             "the order": f"{_UA} order by is_active and user_id = auth.uid()",
@@ -130,7 +146,7 @@ GAPS: Final[dict[str, Gap]] = {
         f"begin {_QUERY} where user_id = auth.uid(); end$$",
         attack="select public.f((current_setting('request.jwt.claims', true)::json ->> 'sub')::uuid)::text",
     ),
-    "seems to limit: a view whose column is the caller": reached(
+    "seems to limit: a view whose column is the caller": undecidable(
         "create schema hidden; create view hidden.v as select auth.uid() as user_id, account_name from "
         "public.user_accounts; create function public.f() returns setof hidden.v language sql security definer "
         "set search_path = '' as 'select * from hidden.v where user_id = auth.uid()'",
@@ -140,17 +156,17 @@ GAPS: Final[dict[str, Gap]] = {
         f"create function public.f() returns void {_DEFINER} as "
         "'update public.user_accounts set is_active = is_active and user_id = auth.uid()'"
     ),
-    "seems to limit: a branch of merge": reached(
+    "seems to limit: a branch of merge": undecidable(
         f"""create function public.f() returns void {_PLPGSQL} as $$begin
         merge into public.user_accounts as ua using (values (1)) as v on true
         when matched and user_id = auth.uid() then do nothing
         when matched then update set account_name = 'Reached'; end$$"""
     ),
-    "seems to limit: another value of the new row": reached(
+    "seems to limit: another value of the new row": undecidable(
         f"create function public.f(owner uuid) returns void {_DEFINER} as $$insert into public.user_accounts "
         "(user_id, account_name) values (owner, coalesce(auth.uid()::text, 'Reached'))$$"
     ),
-    "seems to limit: a conflict": reached(
+    "seems to limit: a conflict": undecidable(
         f"create function public.f(account uuid) returns void {_DEFINER} as $$insert into public.user_accounts "
         "(id, user_id, account_name) values (account, coalesce(auth.uid(), '00000000-0000-4000-8000-00000000004d'), "
         "'Reached') on conflict (id) do update set account_name = excluded.account_name$$"
@@ -250,7 +266,9 @@ GAPS: Final[dict[str, Gap]] = {
         }.items()
     },
     **{
-        f"seems to check: {name}": reached(f"{_FILLED} {_block(body, arguments, declared)}")
+        f"seems to check: {name}": (undecidable if name in _ASK else reached)(
+            f"{_FILLED} {_block(body, arguments, declared)}"
+        )
         for name, (body, arguments, declared) in {
             "signed in": (f"if auth.uid() is null then raise exception 'no'; end if; {_QUERY};", "", ""),
             "not equal, and nobody": (
@@ -364,7 +382,7 @@ GAPS: Final[dict[str, Gap]] = {
         }.items()
     },
     **{
-        f"a view seems to limit: {name}": reached(f"{_FILLED} {_view(query)}")
+        f"a view seems to limit: {name}": (undecidable if name in _ASK else reached)(f"{_FILLED} {_view(query)}")
         for name, query in {
             "a case": f"{_UA} where case when is_active and user_id = auth.uid() then false else true end",
             "the first branch": f"select * from public.user_accounts union all {_UA} where user_id = auth.uid()",
@@ -422,14 +440,14 @@ GAPS: Final[dict[str, Gap]] = {
         levels=CONTESTED,
         only_person=True,
     ),
-    "a parameter that is the caller's id on one way only": reached(
+    "a parameter that is the caller's id on one way only": undecidable(
         _block(
             "if owner is null then select user_id into owner from public.user_accounts where user_id = auth.uid(); "
             "end if; return query select * from public.user_accounts where user_id = owner;"
         ),
         attack="select * from public.f('{user}')",
     ),
-    "a parameter after a variable of its name": reached(
+    "a parameter after a variable of its name": undecidable(
         _block(
             "declare owner uuid := auth.uid(); begin perform owner; end; "
             "return query select * from public.user_accounts where user_id = owner;"

@@ -141,13 +141,12 @@ GAPS: Final[dict[str, Gap]] = {
         "perform set_config('role', who, true); execute query into r; return r; end$$",
         attack="select public.f('service_role', 'select string_agg(account_name, '','') from public.user_accounts')",
     ),
-    "a trigger that becomes service_role": reached(
+    "a trigger that becomes service_role": undecidable(
         "create table public.todos (id int); create function public.f() returns trigger language plpgsql as $$begin "
         "set local role service_role; update public.user_accounts set account_name = 'Reached'; return null; end$$; "
         "create trigger t after insert on public.todos for each row execute function public.f()",
-        only_person=True,
     ),
-    "a function that is the victim": reached(
+    "a function that is the victim": undecidable(
         "create function public.f() returns setof public.user_accounts language plpgsql as $$begin perform "
         f"set_config('request.jwt.claim.sub', '{_VICTIM}', true); return query select * from "
         "public.list_accounts(); end$$",
@@ -183,7 +182,7 @@ GAPS: Final[dict[str, Gap]] = {
         create operator public.### (leftarg = text, rightarg = text, function = hidden.f);
         create function public.g() returns text {_DEFINER} as $$select 'a' operator(public.###) 'b'$$"""
     ),
-    "a default in a function with the owner's rights": reached(
+    "a default in a function with the owner's rights": undecidable(
         f"""create schema hidden; create function hidden.f() returns text language sql as $${_NAMES}$$;
         create table hidden.notes (id int, note text default hidden.f());
         create function public.g() returns text {_DEFINER} as
@@ -335,7 +334,9 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     **{
         f"a policy that seems to be for the caller: {name}": reached(
-            f"create policy p {_ON} for select to authenticated using ({condition})"
+            f"create policy p {_ON} for select to authenticated using ({condition})",
+            # this one asks who is calling
+            levels=CONTESTED if name == "exists" else "",
         )
         for name, condition in {
             "of a case": "case when user_id = auth.uid() then true else is_active end",

@@ -172,6 +172,7 @@ GAPS: Final[dict[str, Gap]] = {
         alter role authenticator set pgrst.db_pre_request = 'public.before'""",
         superuser=True,
         levels=CONTESTED,
+        only_person=True,
     ),
     "a function before each request that changes the claims": reached(
         """create function public.before() returns void language plpgsql as $$begin perform set_config(
@@ -179,6 +180,7 @@ GAPS: Final[dict[str, Gap]] = {
         alter role authenticator set pgrst.db_pre_request = 'public.before'""",
         superuser=True,
         levels=CONTESTED,
+        only_person=True,
     ),
     "the private schema is exposed": weaker(
         "alter role authenticator set pgrst.db_schemas = 'public, accounts_private'",

@@ -219,7 +219,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "get_account that runs a text": reached(
         f"""{_ACCOUNT} language plpgsql security definer as
-        $$begin return query execute 'select * from public.user_accounts'; end$$"""
+        $$begin return query execute 'select * from public.user_accounts'; end$$""",
+        levels=CONTESTED,
     ),
     "rename_account of anybody": reached(
         f"{_RENAME} language sql security definer set search_path = '' as 'update public.user_accounts as ua "

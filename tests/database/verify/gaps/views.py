@@ -166,6 +166,7 @@ GAPS: Final[dict[str, Gap]] = {
         f"create view public.v as {_ALL} where user_id = auth.uid(); {_CLOSED} grant select on public.v to "
         f"authenticated",
         levels=CONTESTED,
+        only_person=True,
     ),
     "a view of a role that row level security holds for": weaker(
         f"""create role plain; grant select on public.user_accounts to plain; grant usage on schema public to plain;
