@@ -39,7 +39,6 @@ _CARRIES: Final = frozenset({"InsertStmt", "CopyStmt", "NotifyStmt", "CreateStmt
 _CALLS: Final = {"FuncCall": "funcname", "A_Expr": "name", "SubLink": "operName"}
 _ENDS: Final = frozenset({"PLpgSQL_stmt_raise", "PLpgSQL_stmt_return"})
 _ERROR: Final = 21
-_CHECKS: Final = frozenset({"PLpgSQL_stmt_if", "PLpgSQL_if_elsif"})
 
 
 @dataclass(frozen=True)
@@ -54,23 +53,35 @@ class Mention:
 
 
 @cache
-def mentions(text: str) -> tuple[Mention, ...]:
-    """The relations that a text names where SQL expects one."""
+def mentions(text: str, own: Known = NOTHING) -> tuple[Mention, ...]:
+    """The relations that a text names where SQL expects one, if the project has functions of these names."""
     tree = read(text)
-    known = Known(name for name, value in _given(tree) if asks(value))
-    checks = [fields for kind, fields in nodes(tree.statements) if kind in _CHECKS]
-    tested = [fields["arg"] for kind, fields in nodes([each["cond"] for each in checks]) if kind == "NullTest"]
+    known = own | {name for name, value in _given(tree) if asks(value, own)}
+    checks = [*_checks(tree.statements)]
+    tested = [fields["arg"] for kind, fields in nodes([condition for condition, _ in checks]) if kind == "NullTest"]
     # "<>" lets those through who are not signed in, unless that is checked as well
     denied = known if any(claim(each) or asks(each, known) for each in tested) else known | {NULL}
     is_checked = False
-    for check in checks:
-        body = check.get("then_body", check.get("stmts", []))
+    for condition, body in checks:
         ends = any(kind in _ENDS and each.get("elog_level", _ERROR) >= _ERROR for kind, each in nodes(body))
-        is_checked |= ends and asks(check["cond"], denied, holds=False)
-        is_checked |= not (ends and len(body) == 1) and asks(check["cond"], known)
+        is_checked |= ends and asks(condition, denied, holds=False)
+        is_checked |= not (ends and len(body) == 1) and asks(condition, known)
     names = {fields["ctename"] for kind, fields in nodes(tree.statements) if kind == "CommonTableExpr"}
     found = _mentions(tree.statements, known, _VERBS["SelectStmt"], is_checked)
     return tuple(each for each in found if each.schema or each.name not in names)
+
+
+def _checks(statements: Tree) -> Iterator[tuple[Tree, list[Tree]]]:
+    """What is asked in a block, with what runs if it is so; what is called for its effect may end the function."""
+    for kind, fields in nodes(statements):
+        match fields:
+            case {"cond": condition} if kind in {"PLpgSQL_stmt_if", "PLpgSQL_if_elsif"}:
+                yield condition, fields.get("then_body", fields.get("stmts", []))
+            case {"expr": condition} if kind == "PLpgSQL_case_when":
+                yield condition, fields.get("stmts", [])
+            case {"expr": {"SelectStmt": {"targetList": called, **rest}}} if kind == "PLpgSQL_stmt_perform":
+                if "fromClause" not in rest:
+                    yield called, []
 
 
 def _given(text: Text) -> Iterator[tuple[str, Tree]]:

@@ -15,6 +15,8 @@ NULL: Final = ""
 # A condition on the token asks for these claims, which users cannot choose, or for one role.
 _APPOINTED: Final = re.compile(r"sub|email|app_metadata(\..+)?")
 _SERVICE: Final[Tree] = {"A_Const": "service_role"}
+# Where functions are that are not the project's own.
+_SERVERS: Final = (["auth"], ["pg_catalog"])
 _CLAIMS: Final = {"uid": "sub", "jwt": ""}
 _SETTING: Final = re.compile(r"request\.jwt\.claims?\.?")
 
@@ -40,7 +42,8 @@ def asks(tree: Tree, known: Known = NOTHING, *, holds: bool = True) -> bool:
 
     Args:
         tree: a condition, or what contains some.
-        known: the variables that say who is calling, or were given by a query that asks.
+        known: the variables that say who is calling, or were given by a query that asks; and with brackets, the
+            functions of the project's own, which may ask.
         holds: whether the condition is true.
     """
     found = False
@@ -68,10 +71,10 @@ def asks(tree: Tree, known: Known = NOTHING, *, holds: bool = True) -> bool:
             found = _SERVICE in (left, right) if is_role else asks([left, right], known - {NULL})
             is_never_null = is_role or "DISTINCT" in kind or "CoalesceExpr" in {*left, *right}
             found &= (operator == "<>" or kind == "AEXPR_DISTINCT") != holds and (NULL not in known or is_never_null)
-        case {"FuncCall": {"funcname": [*path, _]}} if path not in ([], ["auth"], ["pg_catalog"]):
-            found = holds  # the project's own
-        case {"ColumnRef": {"fields": path}}:
-            found = not known.isdisjoint(part for part in path if isinstance(part, str))
+        case {"FuncCall": {"funcname": [*path, name]}} if path not in _SERVERS and (path or f"{name}()" in known):
+            found = holds
+        case {"ColumnRef": {"fields": path}} | {"RangeVar": {"relname": str(path)}}:
+            found = not known.isdisjoint(part for part in _listed(path) if isinstance(part, str))
         case list():
             found = any(asks(part, known) for part in tree)
         case dict():
@@ -103,9 +106,7 @@ def sources(query: Tree, known: Known) -> tuple[Known, Known]:
     conditions = [*_conjuncts(query.get("whereClause")), *_conjuncts(query.get("joinCondition"))]
     facts: list[tuple[Tree, Set[str]]] = [(fact, named.keys()) for fact in conditions]
     facts += [fact for _, found in joined for fact in found]
-    callers = Known(
-        n for n, node in named.items() if asks(node, known) or node.get("RangeVar", {}).get("relname") in known
-    )
+    callers = Known(name for name, node in named.items() if asks(node, known))
     asked = {*callers}
     for fact, about in facts * len(named):
         paths = [each["fields"] for kind, each in nodes(fact) if kind == "ColumnRef"]

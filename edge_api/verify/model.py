@@ -129,6 +129,8 @@ class Model:
         for each in self.objects.values():
             for name in each.names:
                 self._by_name[each.kind, name].append(each)
+        self.functions = frozenset(f"{name}()" for kind, name in self._by_name if kind == "function")
+        """Their names, with brackets."""
         self._forget_what_leads_nowhere()
 
     def named(self, kind: str, schema: str, name: str) -> list[Object]:

@@ -172,7 +172,7 @@ class _Search:
     def _mentioned(self, code: Code, way: _Step) -> Iterator[_Step]:
         """The relations that code names."""
         is_quiet = _is_quiet(code, way.object)
-        for mention in bodies.mentions(code.text):
+        for mention in bodies.mentions(code.text, self._model.functions):
             for target in self._named(code, way, mention):
                 verbs = target.verbs(way.checked) & (way.verbs if code.is_query else mention.verbs)
                 # a condition limits what is seen through a view, not what is written to it

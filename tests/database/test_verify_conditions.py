@@ -15,6 +15,8 @@ _ACCOUNT: Final = f"{_FROM} where id = account; end"
 _DENY: Final = "then raise exception 'x'; end if;"
 _MINE: Final = "user_id = auth.uid()"
 _ROLE: Final = "auth.jwt() -> 'app_metadata' ->> 'role'"
+_OWN: Final = frozenset({"my_id()", "is_admin()"})
+"""Functions of the project's, which a text may call without their schema."""
 _ASK: Final = (
     f"{_FROM} where ({_MINE}) is true",
     f"{_FROM} where ({_MINE}) = true",
@@ -50,8 +52,25 @@ _ASK: Final = (
     f"{_FROM} ua where exists (select from (select auth.uid() id union select auth.uid()) x where x.id = ua.id)",
     f"select ua.* from public.t left join ({_TABLE} ua join public.s on s.id = ua.id) on ua.{_MINE}",
     f"with x as (select auth.uid() as me), y (mine) as (select me from x) {_FROM} join x on user_id = x.me",
+    f"with u as (select auth.uid() as uid) {_FROM} where user_id = (select uid from u)",
+    f"merge into {_TABLE} ua using (select auth.uid() as id) me on ua.user_id = me.id when matched then delete",
+    f"{_FROM} where user_id = my_id()",
+    f"begin if not is_admin() {_DENY} {_FROM}; end",
+    f"begin perform private.assert_owner(account); {_ACCOUNT}",
+    f"begin case when owner = auth.uid() then {_FROM} where user_id = owner; else raise 'x'; end case; end",
+    f"{_FROM} a join public.members m on m.account_id = a.id and m.{_MINE}",
+    f"select a.* from public.members m left join {_TABLE} a on a.id = m.account_id where m.{_MINE}",
+    f"{_FROM} a where (select auth.uid()) in (select user_id from public.shares s where s.account_id = a.id)",
 )
 _DO_NOT_ASK: Final = (
+    f"{_FROM} where user_id = his_id()",
+    f"begin perform 1; {_FROM}; end",
+    f"begin perform 1 from {_TABLE} where {_MINE}; {_FROM}; end",
+    f"begin case when owner is null then {_FROM}; else raise 'x'; end case; end",
+    f"{_FROM} where auth.uid() is not null",
+    f"{_FROM} where auth.jwt() -> 'user_metadata' ->> 'role' = 'admin'",
+    f"begin if auth.role() <> 'authenticated' {_DENY} {_FROM}; end",
+    f"{_FROM} a left join public.todos t on t.{_MINE}",
     f"{_FROM} where {_MINE} is distinct from true",
     f"{_FROM} where not ({_MINE})",
     f"{_FROM} where ({_MINE}) is unknown",
@@ -79,7 +98,6 @@ _DO_NOT_ASK: Final = (
     f"begin if not (owner is not distinct from auth.uid() or true) {_DENY} {_THEIRS}",
     f"begin while owner is distinct from auth.uid() loop exit; end loop; {_THEIRS}",
     f"begin assert owner = auth.uid(); {_THEIRS}",
-    f"begin case when owner = auth.uid() then null; else null; end case; {_THEIRS}",
     f"begin if owner is distinct from auth.uid() then null; end if; {_THEIRS}",
     f"begin if owner is distinct from auth.uid() then return query {_FROM}; end if; end",
     f"begin if owner is distinct from auth.uid() then perform 1; else raise exception 'x'; end if; {_THEIRS}",
@@ -126,7 +144,7 @@ _DO_NOT_ASK: Final = (
 def _asks(text: str) -> set[bool]:
     defined = text if text.startswith("create ") else function(text)
     assert read(defined).readable
-    found = [each for each in mentions(defined) if (each.schema, each.name) == ("public", "user_accounts")]
+    found = [each for each in mentions(defined, _OWN) if (each.schema, each.name) == ("public", "user_accounts")]
     return {mention.asks for mention in found}
 
 
