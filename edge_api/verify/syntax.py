@@ -18,17 +18,15 @@ _PLACES: Final = frozenset({"location", "stmt_location", "stmt_len", "lineno"})
 # Some nodes are printed without their kind: each by a field that only nodes of this kind have.
 _BARE: Final = {"relname": "RangeVar", "limitOption": "SelectStmt", "funcname": "FuncCall"}
 _EMPTY: Final[dict[str, Tree]] = {"sval": "", "ival": 0, "fval": "", "boolval": False}
-_OUTPUT: Final = frozenset({"FUNC_PARAM_OUT", "FUNC_PARAM_TABLE"})
 # How PL/pgSQL has a text parsed; what is more is an assignment.
 _STATEMENT, _EXPRESSION = 0, 2
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a function, a view, a rule or a policy consists of."""
+    """What a function, a view, a rule or a policy consists of, with its cursors' queries."""
 
     statements: list[Tree]
-    parameters: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     """Of PL/pgSQL, in the order in which its statements number them."""
     given: tuple[tuple[str, Tree], ...] = ()
@@ -56,29 +54,25 @@ def parsed(text: str) -> list[Tree]:
 
 def _function(text: str, function: Tree) -> Text:
     options = {option["DefElem"]["defname"]: option["DefElem"].get("arg") for option in function["options"]}
-    declared = [each["FunctionParameter"] for each in function.get("parameters", [])]
-    parameters = tuple(each["name"] for each in declared if "name" in each and each["mode"] not in _OUTPUT)
     if "sql_body" in function:
-        return Text([function["sql_body"]], parameters)
+        return Text([function["sql_body"]])
     source = options["as"]["List"]["items"][0]
     match options["language"]:
         case "sql":
-            return Text(parsed(source), parameters)
+            return Text(parsed(source))
         case "plpgsql" if "use_variable" not in source:  # else names mean other things than in SQL
-            return _block(_plpgsql(text), parameters)
+            return _block(_plpgsql(text))
     return Text([], readable=False)
 
 
-def _block(function: Tree, parameters: tuple[str, ...]) -> Text:
+def _block(function: Tree) -> Text:
     variables: list[str] = []
     given = []
     for fields in (fields for datum in function["datums"] for fields in datum.values()):
         variables.append(fields.get("refname", variables[fields.get("recparentno", 0)] if variables else ""))
         if value := fields.get("default_val", fields.get("cursor_explicit_expr")):
             given.append((variables[-1], _plain(value)))
-    return Text(
-        [_plain(function["action"]), *(value for _, value in given)], parameters, tuple(variables), tuple(given)
-    )
+    return Text([_plain(function["action"]), *(value for _, value in given)], tuple(variables), tuple(given))
 
 
 def _plpgsql(text: str) -> Tree:
