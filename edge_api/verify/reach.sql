@@ -74,23 +74,28 @@ copies as (
     select c.oid
     from relations as c
     inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
+    cross join (
+        select array_agg(t.attname) as columns
+        from protected as p
+        inner join pg_attribute as t on p.oid = t.attrelid and t.attnum > 0 and not t.attisdropped
+        where p.is_expected
+        group by p.oid
+    ) as o
     where c.relkind in ('r', 'p')
-    group by c.oid
+    group by c.oid, o.columns
     having
         case
             when not (
-                array_agg(a.attname) @> array(
-                    select t.attname
-                    from protected as p
-                    inner join pg_attribute as t on p.oid = t.attrelid and t.attnum > 0 and not t.attisdropped
-                    where p.is_expected
-                )
+                array_agg(a.attname) @> o.columns
                 or (array_agg(a.attname) @> '{user_id, account_name}' and not bool_or(a.attnotnull))
             ) then false
             -- the size is read under a lock: of such a table only, and never of a protected one
             else exists (
                 select from (select c.oid union all select p.relid from pg_partition_tree(c.oid) as p) as part (oid)
-                where case when part.oid in (select k.oid from kin as k where not k.up) then false else pg_relation_size(part.oid) > 0 end
+                where case
+                        when part.oid in (select k.oid from kin as k where not k.up) then false
+                        else pg_relation_size(part.oid) > 0
+                    end
             )
         end
 ),

@@ -17,7 +17,7 @@ from tests.database.project import Project
 from tests.database.verify.gap import Gap, contested, locked_out, own, weaker
 from tests.database.verify.gaps import KINDS
 from tests.database.verify.judge import Verifier, apply, complaints
-from tests.database.verify.oracle import HOSTED, USERS, observe
+from tests.database.verify.oracle import HOSTED, USERS, observe, rolled_back
 from tests.database.verify.policy_tests import PolicyTests, applies
 
 # Some of each kind: the policy tests take long. `python -m tests.database.verify.policy_tests` shows them all entries.
@@ -197,3 +197,12 @@ def test_what_is_created_again_is_as_it_was(
 def test_what_a_change_means_for_the_data(database: psycopg.Connection, expected: Expected, gap: Gap) -> None:
     verifier = Verifier(lambda connection: verify(connection, expected), fix_script)
     assert complaints(database, gap, verifier) == []
+
+
+def test_no_table_is_taken_for_a_copy_of_one_that_is_missing(database: psycopg.Connection, expected: Expected) -> None:
+    with rolled_back(database):
+        database.execute("drop table public.user_accounts cascade; create table public.todos as select 1 as id")
+        database.execute("grant select on public.todos to anon")
+        findings = verify(database, expected)
+    assert [finding for finding in findings if "todos" in finding.subject] == []
+    assert findings != []
