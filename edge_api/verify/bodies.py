@@ -34,6 +34,8 @@ _HIDES: Final = re.compile(
     r"(?:query|cursor|table|schema|database)_to_xml\w*|dblink\w*|ts_stat\d?|ts_rewrite|crosstab\w*|connectby|pg_stat.*"
 )
 _DYNAMIC: Final = frozenset({"DoStmt", "PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"})
+# Say who is calling.
+_CALLER: Final = re.compile(r"role|session_authorization|request\.", re.IGNORECASE)
 # Leave a function that returns no row with one.
 _CARRIES: Final = frozenset({"InsertStmt", "CopyStmt", "NotifyStmt", "CreateStmt", "CreateTableAsStmt", "ViewStmt"})
 _CALLS: Final = {"FuncCall": "funcname", "A_Expr": "name", "SubLink": "operName"}
@@ -149,6 +151,22 @@ def is_dynamic(text: str) -> bool:
     names = {name for _, name in calls(text)} | {each.name for each in mentions(text)}
     runs = any(kind in _DYNAMIC or "dynquery" in each for kind, each in nodes(read(text).statements))
     return runs or any(map(_HIDES.fullmatch, names))
+
+
+@cache
+def becomes(text: str) -> bool:
+    """Whether it sets who is calling, the role or the claims, or may do so."""
+    if not read(text).readable:
+        return re.search(r"\brole\b|set_config|request\.jwt", text, re.IGNORECASE) is not None
+    settings = []
+    for kind, each in nodes(read(text).statements):
+        match kind, each:
+            case "VariableSetStmt", {"name": name, "args": [value, *_]}:
+                settings.append((name, value))
+            case "FuncCall", {"funcname": [*_, "set_config"], "args": [name, value, *_]}:
+                settings.append((str(name.get("A_Const", "role")), value))
+    nobody = [{"A_Const": "anon"}, {"A_Const": ""}]
+    return any(_CALLER.match(name) and value not in nobody for name, value in settings)
 
 
 @cache

@@ -5,7 +5,6 @@ policies count (a view changes it, too). It is closed at the first place that gi
 function are followed as they are and as their fix leaves them: so the fixes of all findings together close all paths.
 """
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +16,6 @@ from edge_api.verify.model import VERBS, WRITES, Code, Model, Object
 from edge_api.verify.syntax import read
 
 _DOES: Final = {"select": "read", "insert": "add", "update": "change", "delete": "delete", "truncate": "truncate"}
-# Becomes another role, or another user; or nobody knows.
-_BECOMES: Final = re.compile(
-    r"\bset\s+((local|session)\s+)?\"?(role(?!\s+(to\s+)?anon)|session|request)"
-    r"|set_config\s*\(\s*(?!'(?!role|request))",
-    re.IGNORECASE,
-)
 _BOOTSTRAP: Final = "10"
 """The role that created the cluster."""
 
@@ -160,7 +153,7 @@ class _Search:
             yield label, replace(step, runs=code.runs or step.runs, checked=code.checks, cut=cut)
         if code.checks is None or code.kind in {"view", "function"}:
             yield code.label, replace(step, checked=step.runs)
-        if code.checks is None and step.runs == self._actor and _BECOMES.search(code.text):
+        if code.checks is None and step.runs == self._actor and bodies.becomes(code.text):
             # nobody needs a right for what a trigger calls
             fix = f"revoke execute on routine {code.name} from public, anon, authenticated cascade"
             cut = step.cut or _Cut(code.label, (fix,) if "execute" in step.object.verbs(_BOOTSTRAP) else ())

@@ -100,26 +100,31 @@ copies as (
         end
 ),
 
--- The statements that keep users from a relation that the migrations do not create.
+-- The statements that keep users from a relation that the migrations do not create; no protected table is a partition.
 closing as (
-    select
-        c.oid, array_agg(distinct format('revoke %s on table %s from %s cascade', x.what, c.name, x.role)) as fix
-    from relations as c
-    inner join (select oid as relation, relacl as acl from pg_class union all select attrelid, attacl from pg_attribute) as p
-        on c.oid = p.relation
-    cross join lateral (
+    select x.oid, array_agg(distinct x.statement) as fix
+    from (
         -- the owner's "revoke" leaves what others have granted, but not without their right to
         select
-            case e.grantor when c.relowner then 'all' else 'grant option for all' end as what,
-            coalesce(
-                nullif((case e.grantor when c.relowner then e.grantee else e.grantor end)::regrole::text, '-'), 'public'
-            ) as role
-        from aclexplode(p.acl) as e
+            c.oid, format(
+                'revoke %s on table %s from %s cascade', case e.grantor when c.relowner then 'all' else 'grant option for all' end,
+                c.name, coalesce(nullif((case e.grantor when c.relowner then e.grantee else e.grantor end)::regrole::text, '-'), 'public')
+            ) as statement
+        from relations as c
+        cross join lateral aclexplode(
+            c.relacl || (select array_agg(i.acl) from pg_attribute as t cross join unnest(t.attacl) as i (acl) where t.attrelid = c.oid)
+        ) as e
         left join roles as r on e.grantee = r.oid
-        where e.grantee != c.relowner and (e.grantee = 0 or r.actor is not null)
+        where c.is_expected is null and e.grantee != c.relowner and (e.grantee = 0 or r.actor is not null)
+        union all
+        select k.oid, format('alter table %s detach partition %s', i.inhparent::regclass, i.inhrelid::regclass)
+        from kin as k
+        cross join pg_inherits as i
+        inner join protected as p on i.inhrelid = p.oid
+        inner join pg_class as c on i.inhparent = c.oid
+        where k.up and c.relkind = 'p'
     ) as x
-    where c.is_expected is null
-    group by c.oid
+    group by x.oid
 ),
 
 functions as (

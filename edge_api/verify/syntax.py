@@ -54,25 +54,26 @@ def parsed(text: str) -> list[Tree]:
 
 def _function(text: str, function: Tree) -> Text:
     options = {option["DefElem"]["defname"]: option["DefElem"].get("arg") for option in function["options"]}
+    settings = [option["DefElem"]["arg"] for option in function["options"] if option["DefElem"]["defname"] == "set"]
     if "sql_body" in function:
-        return Text([function["sql_body"]])
+        return Text([*settings, function["sql_body"]])
     source = options["as"]["List"]["items"][0]
     match options["language"]:
         case "sql":
-            return Text(parsed(source))
+            return Text([*settings, *parsed(source)])
         case "plpgsql" if "use_variable" not in source:  # else names mean other things than in SQL
-            return _block(_plpgsql(text))
+            return _block(_plpgsql(text), settings)
     return Text([], readable=False)
 
 
-def _block(function: Tree) -> Text:
+def _block(function: Tree, settings: list[Tree]) -> Text:
     variables: list[str] = []
     given = []
     for fields in (fields for datum in function["datums"] for fields in datum.values()):
         variables.append(fields.get("refname", variables[fields.get("recparentno", 0)] if variables else ""))
         if value := fields.get("default_val", fields.get("cursor_explicit_expr")):
             given.append((variables[-1], _plain(value)))
-    return Text([_plain(function["action"]), *(value for _, value in given)], tuple(variables), tuple(given))
+    return Text([*settings, _plain(function["action"]), *(value for _, value in given)], tuple(variables), tuple(given))
 
 
 def _plpgsql(text: str) -> Tree:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_api.verify.bodies import carries_rows, counts_only, is_dynamic, mentions
+from edge_api.verify.bodies import becomes, carries_rows, counts_only, is_dynamic, mentions
 from edge_api.verify.conditions import is_open
 from edge_api.verify.findings import printable, runnable
 from edge_api.verify.syntax import read
@@ -58,6 +58,36 @@ FROM = "select * from public.user_accounts"
 def test_what_a_text_does_with_a_table(text: str, verbs: set[str], asks: bool) -> None:
     (mention,) = {found for found in mentions(function(text)) if found.name == "user_accounts"}
     assert (mention.schema, set(mention.verbs), mention.asks) == ("public", verbs, asks)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("begin set local role service_role; end", True),
+        ("select set_config('ROLE', who, true)", True),
+        ("select set_config(setting, value, true)", True),
+        ("select set_config('request.jwt.claims', claims, true)", True),
+        ("begin set local request.jwt.claim.sub = 'x'; end", True),
+        ("update public.todos set role = 'x'", False),
+        ("select set_config('ro' || 'le', 'x', true)", True),
+        ("begin set local role anon; reset role; end", False),
+        ("select set_config('request.jwt.claims', '', true)", False),
+        ("select set_config('app.tenant', 'x', true)", False),
+    ],
+)
+def test_who_is_calling_is_seen_to_change(text: str, changes: bool) -> None:
+    assert becomes(function(text)) is changes
+
+
+def test_a_functions_own_settings_say_who_is_calling() -> None:
+    assert becomes(function("select 1").replace("language sql", "language sql set role = 'service_role'"))
+    assert not becomes(function("select 1").replace("language sql", "language sql set search_path = ''"))
+
+
+def test_what_cannot_be_read_may_change_who_is_calling() -> None:
+    text = function("plv8.execute('set local role service_role')").replace("language sql", "language plv8")
+    assert becomes(text)
+    assert not becomes(text.replace("role", "x"))
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "the owner of auth.users to authenticated, inherited": reached(
         "create role supabase_auth_admin noinherit; grant usage on schema auth to supabase_auth_admin; "
-        "alter table auth.users owner to supabase_auth_admin; "
+        "alter table auth.users owner to supabase_auth_admin; grant all on auth.users to postgres; "
         "grant supabase_auth_admin to authenticated with inherit true",
         superuser=True,
     ),

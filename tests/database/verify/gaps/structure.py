@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.database.verify.gap import CONTESTED, Gap, contested, locked_out, reached, weaker
+from tests.database.verify.gap import CONTESTED, Gap, contested, locked_out, own, reached, weaker
 
 _ALTER = "alter table public.user_accounts"
 _ACCOUNT = "create or replace function public.get_account(account_id uuid) returns setof public.user_accounts"
@@ -165,7 +165,7 @@ GAPS: Final[dict[str, Gap]] = {
     "another name for the table": locked_out(f"{_ALTER} rename to accounts", only_person=True),
     "another schema for the table": locked_out(f"create schema shop; {_ALTER} set schema shop", only_person=True),
     "unlogged": weaker(f"{_ALTER} set unlogged"),
-    "fillfactor": weaker(f"{_ALTER} set (fillfactor = 50)", levels="warning info none"),
+    "fillfactor": own(f"{_ALTER} set (fillfactor = 50)"),
     "statistics of a column": weaker(
         f"{_ALTER} alter column account_name set statistics 10", levels="warning info none"
     ),
@@ -273,7 +273,7 @@ GAPS: Final[dict[str, Gap]] = {
     "strict": weaker("alter function public.get_account(uuid) strict"),
     "leakproof": weaker("alter function public.list_accounts() leakproof", superuser=True),
     "parallel safe": weaker("alter function public.get_account(uuid) parallel safe"),
-    "cost": weaker("alter function public.get_account(uuid) cost 1000", levels="info none"),
+    "cost": own("alter function public.get_account(uuid) cost 1000"),
     "immutable": weaker("alter function public.list_accounts() immutable"),
     "a function of authenticated": contested(
         "alter function public.list_accounts() owner to authenticated", superuser=True
