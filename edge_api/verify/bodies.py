@@ -58,7 +58,8 @@ class Mention:
 def mentions(text: str, own: Known = NOTHING) -> tuple[Mention, ...]:
     """The relations that a text names where SQL expects one, if the project has functions of these names."""
     tree = read(text)
-    known = own | {name for name, value in _given(tree) if asks(value, own)}
+    # a parameter that is given a value may also keep the caller's
+    known = own | ({name for name, value in _given(tree) if asks(value, own)} - tree.parameters)
     checks = [*_checks(tree.statements)]
     tested = [fields["arg"] for kind, fields in nodes([condition for condition, _ in checks]) if kind == "NullTest"]
     # "<>" lets those through who are not signed in, unless that is checked as well

@@ -5,7 +5,7 @@ A node is a dictionary of one item, its kind and its fields, as PostgreSQL print
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ _PLACES: Final = frozenset({"location", "stmt_location", "stmt_len", "lineno"})
 # Some nodes are printed without their kind: each by a field that only nodes of this kind have.
 _BARE: Final = {"relname": "RangeVar", "limitOption": "SelectStmt", "funcname": "FuncCall"}
 _EMPTY: Final[dict[str, Tree]] = {"sval": "", "ival": 0, "fval": "", "boolval": False}
+_OUTPUT: Final = frozenset({"FUNC_PARAM_OUT", "FUNC_PARAM_TABLE"})
 # How PL/pgSQL has a text parsed; what is more is an assignment.
 _STATEMENT, _EXPRESSION = 0, 2
 
@@ -27,6 +28,7 @@ class Text:
     """What a function, a view, a rule or a policy consists of, with its cursors' queries."""
 
     statements: list[Tree]
+    parameters: frozenset[str] = frozenset()
     variables: tuple[str, ...] = ()
     """Of PL/pgSQL, in the order in which its statements number them."""
     given: tuple[tuple[str, Tree], ...] = ()
@@ -54,6 +56,8 @@ def parsed(text: str) -> list[Tree]:
 
 def _function(text: str, function: Tree) -> Text:
     options = {option["DefElem"]["defname"]: option["DefElem"].get("arg") for option in function["options"]}
+    declared = [each["FunctionParameter"] for each in function.get("parameters", [])]
+    parameters = frozenset(each["name"] for each in declared if "name" in each and each["mode"] not in _OUTPUT)
     settings = [option["DefElem"]["arg"] for option in function["options"] if option["DefElem"]["defname"] == "set"]
     if "sql_body" in function:
         return Text([*settings, function["sql_body"]])
@@ -62,7 +66,7 @@ def _function(text: str, function: Tree) -> Text:
         case "sql":
             return Text([*settings, *parsed(source)])
         case "plpgsql" if "use_variable" not in source:  # else names mean other things than in SQL
-            return _block(_plpgsql(text), settings)
+            return replace(_block(_plpgsql(text), settings), parameters=parameters)
     return Text([], readable=False)
 
 
@@ -73,7 +77,11 @@ def _block(function: Tree, settings: list[Tree]) -> Text:
         variables.append(fields.get("refname", variables[fields.get("recparentno", 0)] if variables else ""))
         if value := fields.get("default_val", fields.get("cursor_explicit_expr")):
             given.append((variables[-1], _plain(value)))
-    return Text([*settings, _plain(function["action"]), *(value for _, value in given)], tuple(variables), tuple(given))
+    return Text(
+        [*settings, _plain(function["action"]), *(value for _, value in given)],
+        variables=tuple(variables),
+        given=tuple(given),
+    )
 
 
 def _plpgsql(text: str) -> Tree:

@@ -63,6 +63,7 @@ _ASK: Final = (
     f"{_FROM} a where (select auth.uid()) in (select user_id from public.shares s where s.account_id = a.id)",
 )
 _DO_NOT_ASK: Final = (
+    f"begin if owner is null then owner := auth.uid(); end if; {_THEIRS}",
     f"{_FROM} where user_id = his_id()",
     f"begin perform 1; {_FROM}; end",
     f"begin perform 1 from {_TABLE} where {_MINE}; {_FROM}; end",

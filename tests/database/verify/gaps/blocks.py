@@ -49,7 +49,6 @@ _ASK: Final = frozenset(
         "the text with another value",
         "what changes after the check",
         "found by another statement",
-        "only when nothing was given",
     }
 )
 

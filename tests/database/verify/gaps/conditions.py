@@ -440,14 +440,14 @@ GAPS: Final[dict[str, Gap]] = {
         levels=CONTESTED,
         only_person=True,
     ),
-    "a parameter that is the caller's id on one way only": undecidable(
+    "a parameter that is the caller's id on one way only": reached(
         _block(
             "if owner is null then select user_id into owner from public.user_accounts where user_id = auth.uid(); "
             "end if; return query select * from public.user_accounts where user_id = owner;"
         ),
         attack="select * from public.f('{user}')",
     ),
-    "a parameter after a variable of its name": undecidable(
+    "a parameter after a variable of its name": reached(
         _block(
             "declare owner uuid := auth.uid(); begin perform owner; end; "
             "return query select * from public.user_accounts where user_id = owner;"
