@@ -58,8 +58,7 @@ class Mention:
 def mentions(text: str, own: Known = NOTHING) -> tuple[Mention, ...]:
     """The relations that a text names where SQL expects one, if the project has functions of these names."""
     tree = read(text)
-    # a parameter that is given a value may also keep the caller's
-    known = own | ({name for name, value in _given(tree) if asks(value, own)} - tree.parameters)
+    known = _known(tree, own)
     checks = [*_checks(tree.statements)]
     tested = [fields["arg"] for kind, fields in nodes([condition for condition, _ in checks]) if kind == "NullTest"]
     # "<>" lets those through who are not signed in, unless that is checked as well
@@ -80,6 +79,8 @@ def _checks(statements: Tree) -> Iterator[tuple[Tree, list[Tree]]]:
         match fields:
             case {"cond": condition} if kind in {"PLpgSQL_stmt_if", "PLpgSQL_if_elsif"}:
                 yield condition, fields.get("then_body", fields.get("stmts", []))
+            case {"cond": condition} if kind == "PLpgSQL_stmt_exit":
+                yield condition, [{"PLpgSQL_stmt_return": {}}]
             case {"expr": condition} if kind == "PLpgSQL_case_when":
                 yield condition, fields.get("stmts", [])
             case {"expr": {"SelectStmt": {"targetList": called, **rest}}} if kind == "PLpgSQL_stmt_perform":
@@ -87,19 +88,33 @@ def _checks(statements: Tree) -> Iterator[tuple[Tree, list[Tree]]]:
                     yield called, []
 
 
+def _known(text: Text, own: Known) -> Known:
+    """The variables that get who is calling, or all claims, or what a query gives that asks."""
+    known = own
+    for _ in range(3):  # one of another
+        known |= {name for name, value in _given(text) if asks(value, known) or _has_claims(value)}
+        known -= text.parameters  # which may also keep what they were given
+    return known
+
+
+def _has_claims(tree: Tree) -> bool:
+    return any(claim({kind: fields}) == "" for kind, fields in nodes(tree))
+
+
 def _given(text: Text) -> Iterator[tuple[str, Tree]]:
     """The variables, and what gives them a value."""
     yield from text.given
     for kind, fields in nodes(text.statements):
+        value = {key: part for key, part in fields.items() if key != "body"}
         match fields.get("target", fields.get("var")):
             case {"PLpgSQL_row": {"fields": targets}}:
-                yield from ((each["name"].partition(".")[0], fields) for each in targets)
+                yield from ((each["name"].partition(".")[0], value) for each in targets)
             case {"PLpgSQL_rec": {"refname": name}} | {"PLpgSQL_var": {"refname": name}}:
-                yield name, fields
-            case _ if kind == "PLpgSQL_stmt_assign":
-                yield text.variables[fields.get("varno", 0)], fields
+                yield name, value
+            case _ if kind in {"PLpgSQL_stmt_assign", "PLpgSQL_stmt_foreach_a"}:
+                yield text.variables[fields.get("varno", 0)], value
             case _ if kind in {"PLpgSQL_stmt_perform", "PLpgSQL_stmt_execsql"}:
-                yield "found", fields
+                yield "found", value
 
 
 def _mentions(tree: Tree, known: Known, verbs: frozenset[str], asked: bool, free: Known = NOTHING) -> Iterator[Mention]:
@@ -140,16 +155,25 @@ def _statement(kind: str, fields: Tree, known: Known, asked: bool) -> Iterator[M
 
 
 @cache
-def calls(text: str) -> frozenset[tuple[str, str]]:
-    """The functions that a text calls, and its operators: schema, or nothing where it names none, and name."""
-    found = ((kind, each.get(_CALLS.get(kind, ""))) for kind, each in nodes(read(text).statements))
-    return frozenset(("".join(path[-2:-1]) if kind == "FuncCall" else "", path[-1]) for kind, path in found if path)
+def calls(text: str) -> frozenset[tuple[str, str, bool]]:
+    """The functions that a text calls, and its operators.
+
+    Returns: the schema, or nothing where it names none; the name; whether an argument says who is calling.
+    """
+    tree = read(text)
+    known = _known(tree, NOTHING)
+    found = ((kind, each, each.get(_CALLS.get(kind, ""))) for kind, each in nodes(tree.statements))
+    return frozenset(
+        ("".join(path[-2:-1]) if kind == "FuncCall" else "", path[-1], asks(each.get("args"), known))
+        for kind, each, path in found
+        if path
+    )
 
 
 @cache
 def is_dynamic(text: str) -> bool:
     """Whether it runs SQL that is put together at run time, or reads what it does not name."""
-    names = {name for _, name in calls(text)} | {each.name for each in mentions(text)}
+    names = {name for _, name, _ in calls(text)} | {each.name for each in mentions(text)}
     runs = any(kind in _DYNAMIC or "dynquery" in each for kind, each in nodes(read(text).statements))
     return runs or any(map(_HIDES.fullmatch, names))
 
@@ -174,7 +198,7 @@ def becomes(text: str) -> bool:
 def carries_rows(text: str) -> bool:
     """Whether rows leave it by another way than its result."""
     tree = read(text)
-    names = {name for name, _ in _given(tree)} | {name for _, name in calls(text)}
+    names = {name for name, _ in _given(tree)} | {name for _, name, _ in calls(text)}
     return (
         not names.isdisjoint({"new", "pg_notify", "set_config"})
         or not tree.readable

@@ -12,8 +12,12 @@ Known = frozenset[str]
 NOTHING: Final = Known()
 NULL: Final = ""
 """Of what is known: that a condition may also be null."""
-# A condition on the token asks for these claims, which users cannot choose, or for one role.
-_APPOINTED: Final = re.compile(r"sub|email|app_metadata(\..+)?")
+# A condition on the token asks for what users cannot choose and do not all have; of the role, for one only.
+_APPOINTED: Final = re.compile(r"(?!(user_metadata|role|aud|aal|amr|iss|exp|iat|phone|is_anonymous|session_id)\b).+")
+_EQUALS: Final = (["="], ["<>"])
+_TRUTHS: Final = frozenset({"IS_TRUE", "IS_NOT_TRUE"})
+_TRUE: Final[Tree] = {"A_Const": True}
+_FALSE: Final[Tree] = {"A_Const": False}
 _SERVICE: Final[Tree] = {"A_Const": "service_role"}
 # Where functions are that are not the project's own.
 _SERVERS: Final = (["auth"], ["pg_catalog"])
@@ -31,9 +35,9 @@ def claim(node: Tree) -> str | None:
             path = _CLAIMS.get(name, name)
         case {"FuncCall": {"funcname": ["current_setting"], "args": [{"A_Const": str(name)}, *_]}}:
             path = _SETTING.sub("", name) if _SETTING.match(name) else None
-        case {"A_Expr": {"name": ["->>" | "->"], "lexpr": part, "rexpr": {"A_Const": str(name)}}}:
+        case {"A_Expr": {"name": ["->>" | "->" | "#>>" | "#>"], "lexpr": part, "rexpr": {"A_Const": str(name)}}}:
             document = claim(part)
-            path = document if document is None else f"{document}.{name}".lstrip(".")
+            path = document if document is None else f"{document}.{name.strip('{}').replace(',', '.')}".lstrip(".")
     return path
 
 
@@ -56,21 +60,19 @@ def asks(tree: Tree, known: Known = NOTHING, *, holds: bool = True) -> bool:
             )
         case {"NullTest": {"arg": part}}:
             found = claim(part) is None and asks(part, known)
-        case {"BooleanTest": {"booltesttype": "IS_TRUE" | "IS_NOT_TRUE" as test, "arg": part}}:
-            found = asks(part, known - {NULL}, holds=(test == "IS_TRUE") == holds)
-        case {"CaseExpr": _} | {"BooleanTest": _}:
-            found = False  # which of its values counts is not followed
+        case {"BooleanTest": {"booltesttype": test, "arg": part}}:
+            found = test in _TRUTHS and asks(part, known - {NULL}, holds=(test == "IS_TRUE") == holds)
+        case {"CaseExpr": {"args": cases, **rest}}:
+            values = [(each["CaseWhen"]["expr"], each["CaseWhen"]["result"]) for each in cases]
+            values.append((None, rest.get("defresult", _FALSE)))
+            found = all(value == _FALSE or asks(when if value == _TRUE else value, known) for when, value in values)
         case {"A_ArrayExpr": {"elements": parts}}:
             found = all(asks(each, known) for each in parts)
         case {"CoalesceExpr": {"args": parts}}:
             # of a constant, only whether it is the other truth matters
             found = all(asks(e, known - {NULL}, holds=holds) or e.get("A_Const", holds) is not holds for e in parts)
-        case {"A_Expr": {"name": ["=" | "<>" as operator], "lexpr": left, "rexpr": right, "kind": kind}}:
-            right = {"A_ArrayExpr": {"elements": right["List"]["items"]}} if kind == "AEXPR_IN" else right
-            is_role = "role" in (claim(left), claim(right))
-            found = _SERVICE in (left, right) if is_role else asks([left, right], known - {NULL})
-            is_never_null = is_role or "DISTINCT" in kind or "CoalesceExpr" in {*left, *right}
-            found &= (operator == "<>" or kind == "AEXPR_DISTINCT") != holds and (NULL not in known or is_never_null)
+        case {"A_Expr": {"lexpr": _, "rexpr": _} as compared} if _is_number(compared) or compared["name"] in _EQUALS:
+            found = _compares(compared, known, holds=holds)
         case {"FuncCall": {"funcname": [*path, name]}} if path not in _SERVERS and (path or f"{name}()" in known):
             found = holds
         case {"ColumnRef": {"fields": path}} | {"RangeVar": {"relname": str(path)}}:
@@ -84,6 +86,25 @@ def asks(tree: Tree, known: Known = NOTHING, *, holds: bool = True) -> bool:
                 and (bool(_APPOINTED.fullmatch(claim(tree) or "")) or asks([*tree.values()], known - {NULL}))
             )
     return found
+
+
+def _compares(fields: Tree, known: Known, *, holds: bool) -> bool:
+    """Whether two values are equal of which one says who is calling, or rows that do are counted."""
+    left, right, kind = fields["lexpr"], fields["rexpr"], fields["kind"]
+    if _is_number(fields):
+        return asks(left, known - {NULL})
+    if kind == "AEXPR_IN":
+        right = {"A_ArrayExpr": {"elements": right["List"]["items"]}}
+    is_role = "role" in (claim(left), claim(right))
+    if not (_SERVICE in (left, right) if is_role else asks([left, right], known - {NULL})):
+        return False
+    is_never_null = is_role or "DISTINCT" in kind or "CoalesceExpr" in {*left, *right}
+    return (fields["name"] == ["="] and kind != "AEXPR_DISTINCT") == holds and (NULL not in known or is_never_null)
+
+
+def _is_number(fields: Tree) -> bool:
+    """Whether something is compared with a number."""
+    return "A_Const" in fields["rexpr"] and type(fields["rexpr"]["A_Const"]) is int
 
 
 def _is_of_own(node: Tree) -> bool:

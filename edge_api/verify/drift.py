@@ -20,6 +20,7 @@ from edge_api.verify.migrations import Migration, packaged
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
 _MEANT: Final = "decide whether that is meant"
 _NEVER: Final = {"false"}
+_SERVICES: Final = {"service_role", "postgres"}
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ def _added(item: Object, level: Level) -> Finding:
     finding = Finding("drift", level, item.subject, message, "", (f"drop {item.subject}",))
     if item.kind == "policy":
         if definition["permissive"] == "PERMISSIVE":
+            if _SERVICES.issuperset(definition["roles"]):
+                return replace(finding, advice=_MEANT, fix=())
             return replace(finding, level="warning")
         if _NEVER & {definition["qual"], definition["with_check"]}:
             return _grave(finding)

@@ -190,15 +190,15 @@ class _Search:
 
     def _called(self, code: Code, way: _Step) -> Iterator[_Step]:
         """The functions that code calls."""
-        for called in bodies.calls(code.text):
-            for function in self._model.named("function", *called):
+        for schema, name, asks in bodies.calls(code.text):
+            for function in self._model.named("function", schema, name):
                 verbs = function.verbs(way.runs)
                 may = "execute" in verbs and (code.is_resolved or "find" in verbs)
                 # what a trigger or an aggregate calls needs no right
                 if function is not way.object and (may or code.kind in {"trigger", "aggregate"}):
                     inner = "".join(each.text for each in self._model.codes[function.oid])
                     is_quiet = _is_quiet(code, way.object) and not bodies.carries_rows(inner)
-                    yield way.to(function, frozenset(), "mute" if is_quiet else "certain")
+                    yield way.to(function, frozenset(), "mute" if is_quiet else "guarded" if asks else "certain")
 
     def _undecided(self, code: Code, way: _Step) -> Iterator[tuple[str, _Step]]:
         """What code does that its text does not say."""

@@ -204,16 +204,17 @@ objects as (
     select
         'function', p.oid, p.name, p.nspname, p.pronamespace,
         array(select o.oprname from pg_operator as o where o.oprcode = p.oid) || p.proname, false, null, false, null,
-        -- what an operator, a cast, a default or a policy calls needs no usage on its schema
+        -- what an operator, a cast, a default or a policy calls needs no usage on its schema; views are followed
         exists (
             select from pg_depend as d
-            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
+            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid and d.classid != 'pg_rewrite'::regclass
                 and (d.classid, d.objid) not in (
                     select 'pg_trigger'::regclass, t.oid from pg_trigger as t where t.tgfoid = p.oid
                 )
         ),
         not p.proretset and p.prorettype = any(
-            '{void, boolean, smallint, integer, bigint, numeric, real, double precision, date, interval, timestamptz, timestamp}'::regtype[]
+            '{void, boolean, smallint, integer, bigint, numeric, real, double precision, date, interval, timestamptz, timestamp,
+            trigger, event_trigger}'::regtype[]
         ),
         (select regexp_split_to_array(substr(s, 13), '[", ]+') from unnest(p.proconfig) as s where s ~ '^search_path=')
     from functions as p

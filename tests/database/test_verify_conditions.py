@@ -18,6 +18,16 @@ _ROLE: Final = "auth.jwt() -> 'app_metadata' ->> 'role'"
 _OWN: Final = frozenset({"my_id()", "is_admin()"})
 """Functions of the project's, which a text may call without their schema."""
 _ASK: Final = (
+    f"{_FROM} where case when public.is_admin() then true else {_MINE} end",
+    f"{_FROM} where auth.jwt() ->> 'user_role' = 'admin'",
+    f"{_FROM} where auth.jwt() #>> '{{app_metadata,role}}' = 'admin'",
+    f"declare c jsonb := auth.jwt(); begin {_FROM} where user_id = (c ->> 'sub')::uuid; end",
+    f"declare n int; begin select count(*) into n from public.t where {_MINE}; if n = 0 {_DENY} {_FROM}; end",
+    f"begin if (select count(*) from public.t where {_MINE}) < 1 {_DENY} {_FROM}; end",
+    f"declare v uuid; w uuid; begin v := auth.uid(); w := v; {_FROM} where user_id = w; end",
+    f"declare r record; begin for r in {_FROM} loop continue when r.user_id is distinct from auth.uid(); end loop; end",
+    f"declare i uuid; ids uuid[]; begin ids := array(select a from public.t where {_MINE}); "
+    f"foreach i in array ids loop {_FROM} where id = i; end loop; end",
     f"{_FROM} where ({_MINE}) is true",
     f"{_FROM} where ({_MINE}) = true",
     f"{_FROM} where {_MINE} limit 1",
@@ -63,6 +73,10 @@ _ASK: Final = (
     f"{_FROM} a where (select auth.uid()) in (select user_id from public.shares s where s.account_id = a.id)",
 )
 _DO_NOT_ASK: Final = (
+    f"{_FROM} where case when {_MINE} then true else is_active end",
+    f"{_FROM} where auth.jwt() ->> 'aal' = 'aal1'",
+    f"declare c jsonb := '{{}}'::jsonb; begin {_FROM} where user_id = (c ->> 'sub')::uuid; end",
+    f"declare n int; begin select count(*) into n from public.t; if n = 0 {_DENY} {_FROM}; end",
     f"begin if owner is null then owner := auth.uid(); end if; {_THEIRS}",
     f"{_FROM} where user_id = his_id()",
     f"begin perform 1; {_FROM}; end",
@@ -128,7 +142,7 @@ _DO_NOT_ASK: Final = (
     f"begin drop policy p on {_TABLE}; end",
     f"begin if owner = auth.uid() then return; elsif true then raise exception 'x'; end if; {_THEIRS}",
     f"begin if {_ROLE} <> 'admin' {_DENY} {_FROM}; end",
-    f"begin if coalesce({_ROLE}, auth.jwt() ->> 'x') <> 'admin' {_DENY} {_FROM}; end",
+    f"begin if coalesce({_ROLE}, auth.jwt() -> 'user_metadata' ->> 'x') <> 'admin' {_DENY} {_FROM}; end",
     f"{_FROM} where coalesce(auth.uid(), user_id) = '00000000-0000-4000-8000-00000000ffff'",
     f"{_FROM} where coalesce(auth.uid(), owner) in (select user_id from public.admins)",
     f"begin if (select role from public.t where {_MINE}) <> 'admin' {_DENY} {_FROM}; end",
