@@ -83,6 +83,7 @@ def asks(tree: Tree, known: Known = NOTHING, *, holds: bool = True) -> bool:
             found = (
                 holds
                 and not _is_of_own(tree)
+                and not (NULL in known and _is_null(tree))
                 and (bool(_APPOINTED.fullmatch(claim(tree) or "")) or asks([*tree.values()], known - {NULL}))
             )
     return found
@@ -105,6 +106,11 @@ def _compares(fields: Tree, known: Known, *, holds: bool) -> bool:
 def _is_number(fields: Tree) -> bool:
     """Whether something is compared with a number."""
     return "A_Const" in fields["rexpr"] and type(fields["rexpr"]["A_Const"]) is int
+
+
+def _is_null(node: Tree) -> bool:
+    """Whether a condition can be null for some callers: what a query gives without a row, or a claim."""
+    return node.get("SubLink", {}).get("subLinkType", "EXISTS_SUBLINK") != "EXISTS_SUBLINK" or claim(node) is not None
 
 
 def _is_of_own(node: Tree) -> bool:

@@ -14,12 +14,12 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.rows import class_row
 
+from edge_api.verify.conditions import is_open
 from edge_api.verify.findings import Finding, Level
 from edge_api.verify.migrations import Migration, packaged
 
 _QUERY: Final = files(__package__).joinpath("drift.sql").read_bytes()
 _MEANT: Final = "decide whether that is meant"
-_NEVER: Final = {"false"}
 _SERVICES: Final = {"service_role", "postgres"}
 
 
@@ -133,7 +133,9 @@ def _policy_changed(item: Object, now: Object, finding: Finding) -> Finding:
     if _is_tighter(before, after):
         return replace(finding, level="info", message="is tighter: {actual}", advice=_MEANT, fix=())
     serves = now.needed and after["cmd"] in {before["cmd"], "ALL"}
-    return _grave(finding) if (item.needed and not serves) or _NEVER & {after["qual"], after["with_check"]} else finding
+    return (
+        _grave(finding) if (item.needed and not serves) or "false" in (after["qual"], after["with_check"]) else finding
+    )
 
 
 def _grave(finding: Finding) -> Finding:
@@ -145,17 +147,22 @@ def _added(item: Object, level: Level) -> Finding:
     message = f"was added: {_difference(None, definition)}" if definition else "was added"
     finding = Finding("drift", level, item.subject, message, "", (f"drop {item.subject}",))
     if item.kind == "policy":
-        if definition["permissive"] == "PERMISSIVE":
-            if _SERVICES.issuperset(definition["roles"]):
-                return replace(finding, advice=_MEANT, fix=())
-            return replace(finding, level="warning")
-        if _NEVER & {definition["qual"], definition["with_check"]}:
-            return _grave(finding)
-        return replace(finding, message=f"is tighter: {message}", advice=_MEANT, fix=())
+        return _policy_added(finding, definition)
     if item.kind == "rule":
         return finding
     advice = f"{_MEANT}: users' requests can fail for it, be seen by it, or reach it instead"
     return replace(finding, advice=advice, fix=())
+
+
+def _policy_added(finding: Finding, definition: dict[str, Any]) -> Finding:
+    clauses = [definition[clause] for clause in ("qual", "with_check") if definition[clause]]
+    decided = replace(finding, advice=_MEANT, fix=())
+    if definition["permissive"] != "PERMISSIVE":
+        return _grave(finding) if "false" in clauses else replace(decided, message=f"is tighter: {finding.message}")
+    if _SERVICES.issuperset(definition["roles"]):
+        return decided
+    # whether one asks enough, a person decides
+    return replace(finding if any(map(is_open, clauses)) else decided, level="warning")
 
 
 def _is_tighter(before: dict[str, Any], after: dict[str, Any]) -> bool:

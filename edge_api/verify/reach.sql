@@ -204,10 +204,10 @@ objects as (
     select
         'function', p.oid, p.name, p.nspname, p.pronamespace,
         array(select o.oprname from pg_operator as o where o.oprcode = p.oid) || p.proname, false, null, false, null,
-        -- what an operator, a cast, a default or a policy calls needs no usage on its schema; views are followed
+        -- what an operator, a cast or a policy calls needs no usage on its schema; what views and defaults call is followed
         exists (
             select from pg_depend as d
-            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid and d.classid != 'pg_rewrite'::regclass
+            where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid and d.classid not in ('pg_rewrite'::regclass, 'pg_attrdef'::regclass)
                 and (d.classid, d.objid) not in (
                     select 'pg_trigger'::regclass, t.oid from pg_trigger as t where t.tgfoid = p.oid
                 )

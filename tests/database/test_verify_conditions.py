@@ -18,6 +18,9 @@ _ROLE: Final = "auth.jwt() -> 'app_metadata' ->> 'role'"
 _OWN: Final = frozenset({"my_id()", "is_admin()"})
 """Functions of the project's, which a text may call without their schema."""
 _ASK: Final = (
+    f"begin if not (select public.is_admin()) {_DENY} {_FROM}; end",
+    f"begin if not coalesce((auth.jwt() -> 'app_metadata' ->> 'is_admin')::boolean, false) {_DENY} {_FROM}; end",
+    f"begin if auth.uid() is null or auth.uid() not in (select user_id from public.admins) {_DENY} {_FROM}; end",
     f"{_FROM} where case when public.is_admin() then true else {_MINE} end",
     f"{_FROM} where auth.jwt() ->> 'user_role' = 'admin'",
     f"{_FROM} where auth.jwt() #>> '{{app_metadata,role}}' = 'admin'",
@@ -73,6 +76,9 @@ _ASK: Final = (
     f"{_FROM} a where (select auth.uid()) in (select user_id from public.shares s where s.account_id = a.id)",
 )
 _DO_NOT_ASK: Final = (
+    f"begin if not (select is_admin from public.t where {_MINE}) {_DENY} {_FROM}; end",
+    f"begin if not (auth.jwt() -> 'app_metadata' ->> 'is_admin')::boolean {_DENY} {_FROM}; end",
+    f"begin if auth.uid() not in (select user_id from public.admins) {_DENY} {_FROM}; end",
     f"{_FROM} where case when {_MINE} then true else is_active end",
     f"{_FROM} where auth.jwt() ->> 'aal' = 'aal1'",
     f"declare c jsonb := '{{}}'::jsonb; begin {_FROM} where user_id = (c ->> 'sub')::uuid; end",

@@ -310,6 +310,7 @@ GAPS: Final[dict[str, Gap]] = {
         "create function public.is_me(who uuid) returns boolean language sql stable as 'select who = auth.uid()'; "
         f"create policy p {_ON} for select to authenticated using (public.is_me(user_id))",
         levels=CONTESTED,
+        only_person=True,
     ),
     "a policy for administrators": weaker(
         "create table public.admins (user_id uuid); alter table public.admins enable row level security; "
@@ -331,12 +332,14 @@ GAPS: Final[dict[str, Gap]] = {
         attack="insert into public.admins values ((current_setting('request.jwt.claims')::json ->> 'sub')::uuid); "
         "select * from public.user_accounts",
         levels=CONTESTED,
+        only_person=True,
     ),
     **{
         f"a policy that seems to be for the caller: {name}": reached(
             f"create policy p {_ON} for select to authenticated using ({condition})",
             # this one asks who is calling
             levels=CONTESTED if name == "exists" else "",
+            only_person=name == "exists",
         )
         for name, condition in {
             "of a case": "case when user_id = auth.uid() then true else is_active end",

@@ -178,7 +178,8 @@ GAPS: Final[dict[str, Gap]] = {
     ),
     "a function of the project's that says no": contested(
         "create function public.is_admin() returns boolean language sql as 'select false'; "
-        f"create policy p {_ON} for select to authenticated using (public.is_admin())"
+        f"create policy p {_ON} for select to authenticated using (public.is_admin())",
+        only_person=True,
     ),
     "for a role that authenticated inherits": reached(
         f"create role team; grant team to authenticated with inherit true; "
