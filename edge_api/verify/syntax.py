@@ -41,7 +41,7 @@ class Text:
 def read(text: str) -> Text:
     """The statements of a function's definition, or of a text."""
     try:
-        match statements := parsed(text):
+        match statements := _parsed(text):
             case [{"CreateFunctionStmt": function}]:
                 return _function(text, function)
         return Text(statements)
@@ -49,8 +49,7 @@ def read(text: str) -> Text:
         return Text([], readable=False)
 
 
-def parsed(text: str) -> list[Tree]:
-    """The statements of a text. Raises PGQueryError where it is none."""
+def _parsed(text: str) -> list[Tree]:
     return [_plain(each["stmt"]) for each in pgparse.parse(text)]
 
 
@@ -64,7 +63,7 @@ def _function(text: str, function: Tree) -> Text:
     source = options["as"]["List"]["items"][0]
     match options["language"]:
         case "sql":
-            return Text([*settings, *parsed(source)])
+            return Text([*settings, *_parsed(source)])
         case "plpgsql" if "use_variable" not in source:  # else names mean other things than in SQL
             return replace(_block(_plpgsql(text), settings), parameters=parameters)
     return Text([], readable=False)
@@ -134,9 +133,11 @@ def _with_kind(key: str, value: Tree) -> Tree:
 def _of_plpgsql(text: str, options: Tree) -> Tree:
     mode = options.get("parseMode", _STATEMENT)
     if mode == _STATEMENT:
-        return parsed(text)[0]
+        return _parsed(text)[0]
     expression = text if mode == _EXPRESSION else re.split(":?=", text, maxsplit=1)[1]
-    return _without_select({"SubLink": {"subLinkType": "EXPR_SUBLINK", "subselect": parsed(f"select {expression}")[0]}})
+    return _without_select(
+        {"SubLink": {"subLinkType": "EXPR_SUBLINK", "subselect": _parsed(f"select {expression}")[0]}}
+    )
 
 
 def nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
